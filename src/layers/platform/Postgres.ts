@@ -1,0 +1,38 @@
+/**
+ * The two ways this process talks to Postgres, both as the role `cribwork_app`. `SqlClient` has a
+ * connection to itself for as long as a statement or transaction runs; `Reads` pipelines the single
+ * statements of many fibers over few connections, at about a third of the CPU, and must never wait for a
+ * lock, since everyone behind it would wait too.
+ */
+import { PgClient } from "@effect/sql-pg"
+import { Context, Effect, Layer } from "effect"
+import type { Redacted } from "effect"
+import { SqlClient } from "effect/sql"
+
+import { Settings } from "./Settings.ts"
+
+/** What programs may do, as opposed to what `migrate` may. */
+export const appRole = "cribwork_app"
+
+/** A client for single statements that wait for no lock. */
+export class Reads extends Context.Service<Reads, SqlClient.SqlClient>()("cribwork/platform/Postgres/Reads") {}
+
+export const layer = (url: Redacted.Redacted) =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const { databasePool, databaseConnectTimeout, service } = yield* Settings
+      const common = {
+        url,
+        maxConnections: databasePool,
+        connectTimeout: databaseConnectTimeout,
+        applicationName: service,
+        startupParameters: { role: appRole }
+      }
+      return Layer.merge(
+        PgClient.layer(common),
+        Layer.effect(Reads, SqlClient.SqlClient).pipe(
+          Layer.provide(Layer.fresh(PgClient.layer({ ...common, multiplex: true })))
+        )
+      )
+    })
+  )
