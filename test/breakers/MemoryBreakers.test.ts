@@ -1,0 +1,66 @@
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Duration, Effect, Exit, Layer } from "effect"
+
+import { Breaker } from "../../src/domain/breakers/Breaker.ts"
+import * as MemoryBreakers from "../../src/layers/breakers/MemoryBreakers.ts"
+import * as Settings from "../../src/layers/platform/Settings.ts"
+import { breakerSuite } from "./Breaker.suite.ts"
+
+const set = (environment: Record<string, string>) =>
+  MemoryBreakers.layer.pipe(
+    Layer.provide(Settings.layer),
+    Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown(environment)))
+  )
+
+const aside = {
+  failuresMax: 1000,
+  window: Duration.hours(1),
+  windowCap: Duration.hours(2),
+  probeLease: Duration.hours(3)
+}
+
+breakerSuite("memory", MemoryBreakers.layerWith(aside))
+
+const failing = Effect.flatMap(Breaker, (breaker) =>
+  breaker.call({ name: "plain", policy: {} }, () => ({ _tag: "Failure" }) as const, Effect.void)
+)
+
+describe("MemoryBreakers", () => {
+  it.effect("opens as the settings say where the dependency says nothing", () =>
+    Effect.gen(function* () {
+      for (let n = 0; n < 7; n++) yield* failing
+      const { retryAfter } = yield* Effect.flip(failing)
+      const wait = Duration.toMillis(retryAfter)
+      assert.isTrue(wait >= 3000 && wait <= 5000, `${wait} ms`)
+    }).pipe(
+      Effect.provide(set({ BREAKER_FAILURES: "7", BREAKER_WINDOW: "3 seconds", BREAKER_WINDOW_CAP: "5 seconds" }))
+    )
+  )
+
+  it.effect("refuses at boot a window that is longer than the longest", () =>
+    Effect.gen(function* () {
+      const refused = yield* Effect.flip(
+        Layer.build(set({ BREAKER_WINDOW: "1 minute", BREAKER_WINDOW_CAP: "1 second" }))
+      )
+      assert.strictEqual(refused._tag, "PolicyRefused")
+      assert.include(refused.message, "(1000 ms) is below the first (60000 ms)")
+    })
+  )
+
+  it.effect("calls a policy that contradicts the settings a bug", () =>
+    Effect.gen(function* () {
+      const breaker = yield* Breaker
+      const wrong = { name: "wrong", policy: { window: Duration.minutes(1) } }
+      assert.isTrue(Exit.hasDies(yield* Effect.exit(breaker.permits(wrong))))
+    }).pipe(Effect.provide(set({})))
+  )
+
+  it.effect("remembers a bounded number of dependencies, and the open ones longest", () =>
+    Effect.gen(function* () {
+      const breaker = yield* Breaker
+      for (let n = 0; n < 5; n++) yield* failing
+      for (let n = 0; n < 1500; n++) yield* breaker.permits({ name: `made-${n}`, policy: {} })
+      yield* Effect.flip(failing)
+    }).pipe(Effect.provide(set({})))
+  )
+})
