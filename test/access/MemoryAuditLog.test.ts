@@ -1,0 +1,4 @@
+import * as MemoryAuditLog from "../../src/layers/access/MemoryAuditLog.ts"
+import { auditLogSuite } from "./AuditLog.suite.ts"
+
+auditLogSuite("memory", MemoryAuditLog.layer)
