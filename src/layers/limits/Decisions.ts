@@ -1,0 +1,50 @@
+/**
+ * Counts what limiters decide: by verdict and source, and refusals also by policy; never by tenant or user,
+ * whose number has no end. Series are updated in place, since this runs once a request.
+ */
+import { Metric } from "effect"
+import type { Context, Exit } from "effect"
+
+import type { Grant, LimiterError, Source } from "../../domain/limits/Limiter.ts"
+
+const decided = (verdict: string, source: string) =>
+  Metric.counter("cribwork_limits_decisions_total", {
+    description: "Asks decided, by verdict and by who decided.",
+    incremental: true,
+    attributes: { verdict, source }
+  })
+
+const admitted: { readonly [S in Source]: Metric.Metric<number, unknown> } = {
+  memory: decided("admitted", "memory"),
+  redis: decided("admitted", "redis"),
+  shadow: decided("admitted", "shadow")
+}
+
+const denied: { readonly [S in Source]: Metric.Metric<number, unknown> } = {
+  memory: decided("denied", "memory"),
+  redis: decided("denied", "redis"),
+  shadow: decided("denied", "shadow")
+}
+
+const refusals = Metric.counter("cribwork_limits_refusals_total", {
+  description: "Refusals, by a policy that had no room.",
+  incremental: true
+})
+
+/** A peek that finds room is no decision; one that finds none turned somebody away. */
+export const count = (
+  decision: Exit.Exit<Grant, LimiterError>,
+  peeked: boolean,
+  context: Context.Context<never>
+): void => {
+  if (decision._tag === "Success") {
+    if (!peeked) admitted[decision.value.source].updateUnsafe(1, context)
+    return
+  }
+  for (const failure of decision.cause.reasons) {
+    if (failure._tag !== "Fail" || failure.error.reason._tag !== "RateLimited") continue
+    const { source, violated } = failure.error.reason
+    denied[source].updateUnsafe(1, context)
+    for (const policy of violated) Metric.withAttributes(refusals, { policy }).updateUnsafe(1, context)
+  }
+}
