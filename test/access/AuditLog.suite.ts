@@ -4,7 +4,8 @@ import type { Layer } from "effect"
 
 import { AuditLog } from "../../src/domain/access/AuditLog.ts"
 
-const record = (subject: string) => ({
+/** An act as a person at a terminal would do it. */
+export const record = (subject: string) => ({
   actor: "cli:ada",
   why: 'rotation, ticket "42"',
   action: "keys.revoke",

@@ -2,8 +2,7 @@
  * What an API key is. The token `cw_<id>_<secret>` is shown once, when the key is made; its id may be
  * logged and listed, its secret is kept nowhere, only its hash.
  */
-import { Schema } from "effect"
-import type { DateTime, Option } from "effect"
+import { DateTime, Option, Schema } from "effect"
 
 import type { TenantId, UserId } from "../Ids.ts"
 
@@ -78,3 +77,22 @@ export const ordered = (scopes: Iterable<Scope>): ReadonlyArray<Scope> => {
   const given = new Set(scopes)
   return Scope.literals.filter((scope) => given.has(scope))
 }
+
+/** Who holds the key. */
+export const callerOf = ({ id, tenant, user, scopes, plan }: ApiKeyInfo): Caller => ({
+  keyId: id,
+  tenant,
+  user,
+  scopes: new Set(scopes),
+  plan
+})
+
+/** A key as the audit log keeps it, without anything that opens a door. */
+export const inAudit = ({ tenant, user, scopes, plan, operator, revokedAt }: ApiKeyInfo): Schema.Json => ({
+  tenant,
+  user,
+  scopes,
+  plan,
+  operator,
+  revoked_at: Option.match(revokedAt, { onNone: () => null, onSome: DateTime.formatIso })
+})

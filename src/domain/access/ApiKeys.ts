@@ -1,8 +1,8 @@
 /** Who may come in, and with which rights. */
-import { Context, Schema } from "effect"
-import type { Effect, Redacted } from "effect"
+import { Context, Effect, Schema } from "effect"
+import type { Redacted } from "effect"
 
-import { KeyId, Scope } from "./ApiKey.ts"
+import { isAdmin, KeyId, Scope } from "./ApiKey.ts"
 import type { ApiKeyInfo, Caller, NewApiKey } from "./ApiKey.ts"
 import type { AccessUnavailable, Act } from "./AuditLog.ts"
 
@@ -45,3 +45,9 @@ export class ApiKeys extends Context.Service<
 
 /** How many keys a list shows. */
 export const keysListedMax = 10_000
+
+/** The rule of `OperatorOnly`. */
+export const refuseAdmin = (key: NewApiKey): Effect.Effect<void, OperatorOnly> => {
+  const [first, ...rest] = key.operator ? [] : key.scopes.filter(isAdmin)
+  return first === undefined ? Effect.void : Effect.fail(new OperatorOnly({ scopes: [first, ...rest] }))
+}

@@ -4,11 +4,11 @@ import { timingSafeEqual } from "node:crypto"
 import { DateTime, Effect, Layer, Option, Redacted } from "effect"
 import { SecureRandom } from "effect/crypto"
 
-import { idOfToken, ordered } from "../../domain/access/ApiKey.ts"
-import type { ApiKeyInfo, Caller, KeyId } from "../../domain/access/ApiKey.ts"
-import { ApiKeys, KeyNotFound, keysListedMax, UnknownKey } from "../../domain/access/ApiKeys.ts"
+import { callerOf, idOfToken, inAudit, ordered } from "../../domain/access/ApiKey.ts"
+import type { ApiKeyInfo, KeyId } from "../../domain/access/ApiKey.ts"
+import { ApiKeys, KeyNotFound, keysListedMax, refuseAdmin, UnknownKey } from "../../domain/access/ApiKeys.ts"
 import { AuditLog } from "../../domain/access/AuditLog.ts"
-import { hashOf, newToken, refuseAdmin, shownInAudit } from "./NewToken.ts"
+import { apiKeyToken, hashOf } from "./ApiKeyToken.ts"
 
 interface Kept {
   readonly info: ApiKeyInfo
@@ -22,7 +22,7 @@ const make = Effect.gen(function* () {
 
   const create: ApiKeys["Service"]["create"] = Effect.fnUntraced(function* (key, act) {
     yield* refuseAdmin(key)
-    const { id, token } = yield* newToken(random)
+    const { id, token } = yield* apiKeyToken(random)
     const info: ApiKeyInfo = {
       ...key,
       id,
@@ -30,7 +30,7 @@ const make = Effect.gen(function* () {
       createdAt: yield* DateTime.now,
       revokedAt: Option.none()
     }
-    yield* audit.record({ ...act, action: "keys.create", subject: id, before: null, after: shownInAudit(info) })
+    yield* audit.record({ ...act, action: "keys.create", subject: id, before: null, after: inAudit(info) })
     keys.set(id, { info, hash: hashOf(token) })
     return { info, token: Redacted.make(token, { label: "api key" }) }
   })
@@ -51,8 +51,8 @@ const make = Effect.gen(function* () {
       ...act,
       action: "keys.revoke",
       subject: id,
-      before: shownInAudit(kept.info),
-      after: shownInAudit(info)
+      before: inAudit(kept.info),
+      after: inAudit(info)
     })
     keys.set(id, { ...kept, info })
     return info
@@ -74,11 +74,3 @@ const make = Effect.gen(function* () {
 export const layer: Layer.Layer<ApiKeys, never, AuditLog> = Layer.effect(ApiKeys, make).pipe(
   Layer.provide(SecureRandom.layerWebCrypto)
 )
-
-const callerOf = ({ id, tenant, user, scopes, plan }: ApiKeyInfo): Caller => ({
-  keyId: id,
-  tenant,
-  user,
-  scopes: new Set(scopes),
-  plan
-})
