@@ -83,8 +83,17 @@ const bringUp = async (home: Home, server: Server): Promise<() => Promise<string
   const complete = server.roles.every((role) => before.ports[role] !== undefined)
   if (before.running !== undefined && complete) {
     const { pid, line } = before.running
+    const alive = () => findRunning(before.owns, pid) !== undefined
     return async () => {
-      await untilItAnswers(home, server, before.ports, () => findRunning(before.owns, pid) !== undefined)
+      try {
+        await untilItAnswers(home, server, before.ports, alive)
+      } catch (error) {
+        if (alive()) throw error
+        // We met it on its way out: it had been killed and not yet gone.
+        return await (
+          await bringUp(home, server)
+        )()
+      }
       return `already up, pid ${pid}, ${line.split(" ")[0]}`
     }
   }

@@ -80,7 +80,7 @@ const initialise = async (programs: Programs, data: string, secret: string, user
   fs.renameSync(half, data)
 }
 
-/** Processes that work in `data`: after kill -9 of the first, its children need a moment to notice. */
+/** Processes that work in `data`, as far as we may see: after kill -9 of the first, the others need a moment to notice. */
 const workersIn = (data: string): ReadonlyArray<string> =>
   process.platform !== "linux"
     ? []
@@ -93,8 +93,10 @@ const workersIn = (data: string): ReadonlyArray<string> =>
       })
 
 /**
- * Lets Postgres judge its own pid file, with one exception: when the pid has since gone to a process that
- * is no Postgres, Postgres would take it for a server and refuse to start.
+ * A pid file outlives its server. When the pid has gone to another process, or to a dead one that nobody has
+ * reaped, Postgres takes it for a server and refuses to start. So the file gets the one pid that Postgres
+ * knows to be no server, its parent's; removing it would also skip Postgres's own look for orphans that
+ * still share its memory.
  */
 const clearTheWay = async (data: string) => {
   for (const end = performance.now() + leftoversMillis; workersIn(data).length > 0; await sleep(pollMillis)) {
@@ -104,8 +106,9 @@ const clearTheWay = async (data: string) => {
   }
   const pidFile = path.join(data, "postmaster.pid")
   if (!fs.existsSync(pidFile)) return
-  const line = commandLine(Number.parseInt(fs.readFileSync(pidFile, "utf8"), 10))
-  if (line !== "" && !path.basename(line.split(" ")[0] ?? "").startsWith("postgres")) fs.rmSync(pidFile)
+  const [pid = "", ...rest] = fs.readFileSync(pidFile, "utf8").split("\n")
+  if (commandLine(Number.parseInt(pid, 10)).includes(data)) return
+  fs.writeFileSync(pidFile, [process.pid, ...rest].join("\n"))
 }
 
 const urlOf = (home: Home, ports: Ports, name: string) =>
@@ -142,9 +145,11 @@ export const postgresServer: Server = {
   prepare: async (home, ports) => {
     const programs = await findPostgres()
     const data = `${dataPrefix(home)}${programs.major}`
-    if (isRoot && !data.startsWith(home.dir)) say(`  ${home.dir} is closed to other users: data is in ${data}`)
     const user = isRoot ? lentUser(data) : undefined
-    if (!fs.existsSync(path.join(data, "PG_VERSION"))) await initialise(programs, data, password(home), user)
+    if (!fs.existsSync(path.join(data, "PG_VERSION"))) {
+      if (!data.startsWith(home.dir)) say(`  ${home.dir} is closed to the user that runs Postgres: data is in ${data}`)
+      await initialise(programs, data, password(home), user)
+    }
     await clearTheWay(data)
     const settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200"]
     return {
