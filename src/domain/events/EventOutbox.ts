@@ -71,7 +71,13 @@ export class OutboxUnavailable extends Schema.TaggedError<OutboxUnavailable>()("
 
 export class EventOutboxError extends Schema.TaggedError<EventOutboxError>()("EventOutboxError", {
   reason: Schema.Union([EventRefused, OutboxUnavailable])
-}) {}
+}) {
+  override get message(): string {
+    return this.reason._tag === "EventRefused"
+      ? `event ${this.reason.id} refused: ${this.reason.why}`
+      : `the outbox does not answer: ${String(this.reason.cause)}`
+  }
+}
 
 /**
  * Where events wait for the bus, shared by every system that publishes.

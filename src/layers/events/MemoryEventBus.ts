@@ -10,6 +10,7 @@ import { partitionOf } from "../../domain/events/Partitioner.ts"
 const make = (partitions: number) =>
   Effect.sync(() => {
     const topics = new Map<string, Array<ReadRecord>>()
+    const ends = new Map<string, number>()
     // Replaced by every write, so that a reader that looked just before it still waits on the one that opens.
     let written = Latch.makeUnsafe()
     const logOf = (topic: string) => {
@@ -27,7 +28,10 @@ const make = (partitions: number) =>
         for (const record of records) {
           const log = logOf(record.topic)
           const partition = record.partition ?? partitionOf(record.key, partitions)
-          log.push({ ...record, partition, offset: log.filter((other) => other.partition === partition).length })
+          const place = `${partition} ${record.topic}`
+          const offset = ends.get(place) ?? 0
+          ends.set(place, offset + 1)
+          log.push({ ...record, partition, offset })
         }
         written.openUnsafe()
         written = Latch.makeUnsafe()
@@ -53,3 +57,5 @@ const make = (partitions: number) =>
   })
 
 export const layerWith = (options: { readonly partitions: number }) => Layer.effect(EventBus, make(options.partitions))
+
+export const layer = layerWith({ partitions: 12 })

@@ -8,6 +8,7 @@ import { whyUnstageable, type StagedEvent } from "../../domain/events/Envelope.t
 import {
   type Claim,
   type ClaimBounds,
+  claimBounds,
   EventOutbox,
   EventOutboxError,
   EventRefused,
@@ -142,6 +143,8 @@ const make = (bounds: ClaimBounds) =>
   })
 
 export const layerWith = (bounds: ClaimBounds) => Layer.effect(EventOutbox, make(bounds))
+
+export const layer = layerWith(claimBounds)
 
 const nameOf = (topic: string, key: string) => `${topic}\0${key}`
 
