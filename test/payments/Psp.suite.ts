@@ -1,7 +1,5 @@
 import { assert, describe } from "@effect/vitest"
-import type { Vitest } from "@effect/vitest"
 import { Duration, Effect, Fiber, Option } from "effect"
-import type { Layer, Scope } from "effect"
 
 import { Psp } from "../../src/domain/payments/Psp.ts"
 import type { Capture } from "../../src/domain/payments/Psp.ts"
@@ -33,22 +31,15 @@ const capturedOf = (pspKey: string) =>
     (payments) => payments.filter((payment) => payment.psp_key === pspKey)
   )
 
+/** How a backend runs a test, and how its time passes. */
 export interface Backend {
-  readonly layer: Layer.Layer<Psp | ScriptedBank, Error>
-  readonly test: Vitest.Tester<Scope.Scope>
+  readonly promise: <E>(title: string, body: Effect.Effect<void, E, Psp | ScriptedBank>) => void
   readonly passTime: (duration: Duration.Input) => Effect.Effect<void>
 }
 
-const promises =
-  ({ layer, test }: Backend) =>
-  <E>(title: string, body: Effect.Effect<void, E, Psp | ScriptedBank>) =>
-    test(title, () => body.pipe(Effect.provide(layer)), 20_000)
-
 /** What every `Psp` promises, told by what a bank behind it really did. */
-export const pspSuite = (name: string, backend: Backend) =>
+export const pspSuite = (name: string, { promise, passTime }: Backend) =>
   describe(`Psp (${name})`, () => {
-    const promise = promises(backend)
-
     promise(
       "captures once under a key, however often it is sent",
       Effect.gen(function* () {
@@ -77,7 +68,7 @@ export const pspSuite = (name: string, backend: Backend) =>
           ),
           { startImmediately: true }
         )
-        yield* backend.passTime("3 seconds")
+        yield* passTime("3 seconds")
         const refs = (yield* Fiber.join(all)).map(({ ref }) => ref)
         assert.strictEqual(new Set(refs).size, 1)
         assert.strictEqual((yield* capturedOf(command.pspKey)).length, 1)
@@ -145,7 +136,7 @@ export const pspSuite = (name: string, backend: Backend) =>
       Effect.gen(function* () {
         const command = of("tok_slow")
         const slow = yield* Effect.forkChild(capture(command), { startImmediately: true })
-        yield* backend.passTime("3 seconds")
+        yield* passTime("3 seconds")
         assert.strictEqual((yield* Fiber.join(slow))._tag, "Captured")
       })
     )

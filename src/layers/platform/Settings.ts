@@ -281,6 +281,12 @@ export const sections = {
       S.secretText,
       "Token that the twin's control writes need; unset, they are refused.",
       { secret: true }
+    ),
+    twinFollowStdin: S.withDefault(
+      "TWIN_FOLLOW_STDIN",
+      S.flag,
+      "false",
+      "End the twin when its standard input closes; set by the process that starts it."
     )
   },
   "This process": {
