@@ -1,18 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Layer, Metric, Schema } from "effect"
+import { Duration, Effect, Layer, Metric } from "effect"
 import { TestClock } from "effect/testing"
 
 import { Limiter } from "../../src/domain/limits/Limiter.ts"
 import * as MemoryLimiter from "../../src/layers/limits/MemoryLimiter.ts"
 import { limiterSuite } from "./Limiter.suite.ts"
-import { askOf, Model, policy, Step, toMicros } from "./Model.ts"
+import { askOf, Model, policy, Steps, toMicros } from "./Model.ts"
 
 limiterSuite("memory", MemoryLimiter.layer, TestClock.adjust)
 
 describe("MemoryLimiter", () => {
   it.effect.prop(
     "answers every history of asks as the pure model does",
-    { steps: Schema.Array(Step) },
+    { steps: Steps },
     ({ steps }) =>
       Effect.gen(function* () {
         const limiter = yield* Limiter

@@ -1,9 +1,9 @@
 /** The pure sliding window, kept for many keys: what any `Limiter` must have answered to a history of asks. */
 import { assert } from "@effect/vitest"
-import { Duration, Schema } from "effect"
+import { Array as Arr, Duration, Schema } from "effect"
 import type { Exit } from "effect"
 
-import type { Ask, Grant, LimiterError } from "../../src/domain/limits/Limiter.ts"
+import type { Ask, AskKey, Grant, LimiterError } from "../../src/domain/limits/Limiter.ts"
 import { Policy, PolicyName } from "../../src/domain/limits/Policy.ts"
 import * as SlidingWindow from "../../src/domain/limits/SlidingWindow.ts"
 
@@ -21,20 +21,23 @@ const keys: Ask["keys"] = [
 const int = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
 /** Who is asked for (a bit a key), for how much, and how long after the one before. */
-export const Step = Schema.Struct({
+const Step = Schema.Struct({
   pauseMicros: Schema.Union([Schema.Literals([0, 1, 999, 1000, 1001, 2500, 8000]), int(0, 3000)]),
   mask: int(1, 15),
   cost: int(1, 6),
   peek: Schema.Literals([false, false, false, true])
 })
 
+/** Long enough to fill the widest window and to see it drain. */
+export const Steps = Schema.Array(Step).check(Schema.isMinLength(15), Schema.isMaxLength(60))
+
 /** A prefix sets one history's keys apart from those of any other in the same store. */
 export const askOf = (step: typeof Step.Type, prefix = ""): Ask => {
-  const [first, ...rest] = keys
+  const asked = keys
     .filter((_, place) => (step.mask & (1 << place)) !== 0)
-    .map(({ policy, key: [tenant = "", ...narrower] }) => ({ policy, key: [prefix + tenant, ...narrower] }))
-  assert.isDefined(first)
-  return { keys: [first as Ask["keys"][number], ...rest], cost: step.cost }
+    .map(({ policy, key: [tenant, ...narrower] }): AskKey => ({ policy, key: [prefix + tenant, ...narrower] }))
+  assert(Arr.isArrayNonEmpty(asked))
+  return { keys: asked, cost: step.cost }
 }
 
 export class Model {

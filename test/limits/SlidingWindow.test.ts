@@ -6,7 +6,7 @@ import * as SlidingWindow from "../../src/domain/limits/SlidingWindow.ts"
 const rule = { limit: 4, window: 100 }
 const pause = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 60 }))
 const cost = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 4 }))
-const Asks = Schema.Array(Schema.Struct({ pause, cost }))
+const Asks = Schema.Array(Schema.Struct({ pause, cost })).check(Schema.isMinLength(10), Schema.isMaxLength(60))
 
 /** Every ask in its turn; `each` sees the log before and the verdict. */
 const play = (

@@ -14,16 +14,15 @@ const room = (windows: Windows, asked: Ask, now: number) =>
   Exit.match(windows.peek(asked, now), { onFailure: () => 0, onSuccess: ({ quotas }) => quotas[0]?.remaining })
 
 describe("Windows", () => {
-  it("drops the key that has been idle longest, not one in use, however long ago that was charged", () => {
-    const windows = bounded(3)
+  it("drops idle keys first, and none in use, however long ago that was charged", () => {
+    const windows = bounded(4)
     windows.take(ask(long, "in use"), 0)
     windows.take(ask(short, "idle"), 10)
-    windows.take(ask(long, "also in use"), 5000)
-    windows.take(ask(long, "new"), 5001)
-    assert.strictEqual(windows.keys, 3)
-    assert.strictEqual(room(windows, ask(long, "in use"), 5002), 3)
-    assert.strictEqual(room(windows, ask(long, "also in use"), 5002), 3)
-    assert.strictEqual(room(windows, ask(long, "new"), 5002), 3)
+    windows.take(ask(short, "idle too"), 11)
+    const three = ["a", "b", "c"].map((key) => ask(long, key).keys[0])
+    windows.take({ keys: [...ask(long, "a").keys, ...three], cost: 1 }, 5000)
+    assert.strictEqual(windows.keys, 4)
+    for (const key of ["in use", "a", "b", "c"]) assert.strictEqual(room(windows, ask(long, key), 5002), 3)
   })
 
   it("drops the key nearest to idle when all are in use", () => {

@@ -14,7 +14,7 @@ export const costMax = 10_000
  */
 export interface AskKey {
   readonly policy: Policy
-  readonly key: ReadonlyArray<string>
+  readonly key: Array.NonEmptyReadonlyArray<string>
 }
 
 /**

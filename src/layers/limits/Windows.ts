@@ -227,7 +227,7 @@ export class Windows {
 const quotaOf = (policy: Policy, ring: Ring | undefined, now: number): Quota =>
   ring === undefined || ring.size === 0
     ? new Quota(policy, policy.limit, 0)
-    : new Quota(policy, Math.max(0, policy.limit - ring.size), ring.at(0) + policy.windowMicros - now)
+    : new Quota(policy, policy.limit - ring.size, ring.at(0) + policy.windowMicros - now)
 
 /** A refusal, shared with whoever decides elsewhere. */
 export const rateLimited = (
