@@ -1,0 +1,32 @@
+/**
+ * The wire, whole. Handlers, typed clients, the document and the list of methods a path has are all made from
+ * this value. A group of its own file is added here and nowhere else; `Edge` comes last, to be outermost.
+ */
+import { Context } from "effect"
+import { HttpApi, OpenApi } from "effect/http-api"
+
+import { Edge } from "./Edge.ts"
+import { HealthApi } from "./HealthApi.ts"
+import { OpsApi } from "./OpsApi.ts"
+import { PagesApi } from "./PagesApi.ts"
+
+/**
+ * How strict schemas are: all mistakes are named, not the first one; and a member of a body that nobody knows
+ * is a mistake, since a misspelt `captur: false` must not charge.
+ */
+export const strictness = Context.make(HttpApi.ParseOptions, { errors: "all" }).pipe(
+  Context.add(HttpApi.PayloadParseOptions, { errors: "all", onExcessProperty: "error" })
+)
+
+export class Api extends HttpApi.make("cribwork")
+  .add(HealthApi)
+  .add(PagesApi)
+  .add(OpsApi)
+  .middleware(Edge)
+  .annotateMerge(strictness)
+  .annotate(OpenApi.Title, "Cribwork")
+  .annotate(OpenApi.Version, "1")
+  .annotate(
+    OpenApi.Description,
+    "Every failure is an RFC 9457 problem whose `type` is a page here. Amounts are in minor units, times RFC 3339 in UTC, ids opaque."
+  ) {}

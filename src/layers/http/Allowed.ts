@@ -1,0 +1,25 @@
+/** Which methods a path has: the router keeps none, and answers a wrong one like a path that does not exist. */
+import { FindMyWay } from "effect/http"
+import { HttpApi, type HttpApiGroup } from "effect/http-api"
+
+/** By a raw request target, as the router itself would match it. Empty for an unknown path. */
+export type Allowed = (target: string) => ReadonlyArray<string>
+
+export const allowedIn = <Id extends string, Groups extends HttpApiGroup.Constraint>(
+  api: HttpApi.HttpApi<Id, Groups>
+): Allowed => {
+  const router = FindMyWay.make<true>()
+  const methods = new Set<string>()
+  HttpApi.reflect(api, {
+    onGroup: () => undefined,
+    onEndpoint: ({ endpoint }) => {
+      router.on(endpoint.method, endpoint.path as FindMyWay.PathInput, true)
+      methods.add(endpoint.method)
+    }
+  })
+  return (target) => {
+    if (target === "*") return [...methods, "HEAD", "OPTIONS"]
+    const has = [...methods].filter((method) => router.find(method, target) !== undefined)
+    return has.length === 0 ? has : [...has, ...(has.includes("GET") ? ["HEAD"] : []), "OPTIONS"]
+  }
+}

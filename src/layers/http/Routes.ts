@@ -1,0 +1,20 @@
+/** The contract with everything that answers it. A new group's handlers are merged here. */
+import { Layer } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
+
+import { Api } from "../../domain/api/Api.ts"
+import * as Authentication from "./Authentication.ts"
+import * as EdgeProblems from "./EdgeProblems.ts"
+import * as HealthRoutes from "./HealthRoutes.ts"
+import * as OpsRoutes from "./OpsRoutes.ts"
+import * as PagesRoutes from "./PagesRoutes.ts"
+import * as Server from "./Server.ts"
+
+const handlers = Layer.mergeAll(HealthRoutes.layer, PagesRoutes.layer, OpsRoutes.layer)
+
+const routes = HttpApiBuilder.layer(Api).pipe(
+  Layer.provide(handlers),
+  Layer.provide([Authentication.layer, EdgeProblems.layer])
+)
+
+export const layer = Server.layer(Api, routes)

@@ -1,0 +1,181 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { HttpApi } from "effect/http-api"
+
+import { Api } from "../../src/domain/api/Api.ts"
+import { openApiOf } from "../../src/domain/api/OpenApiDocument.ts"
+import { table } from "../../src/domain/api/ProblemTable.ts"
+import { ask, newKey, server, TrialApi } from "./Trial.ts"
+
+interface Schema {
+  readonly type?: string
+  readonly $ref?: string
+  readonly anyOf?: ReadonlyArray<Schema>
+  readonly enum?: ReadonlyArray<unknown>
+  readonly required?: ReadonlyArray<string>
+  readonly properties?: Record<string, Schema>
+  readonly items?: Schema
+  readonly additionalProperties?: boolean
+  readonly minimum?: number
+  readonly maximum?: number
+}
+
+interface Response {
+  readonly content?: Record<string, { readonly schema: Schema }>
+  readonly headers: Record<string, unknown>
+}
+
+interface Operation {
+  readonly security: ReadonlyArray<unknown>
+  readonly "x-scope"?: string
+  readonly parameters: ReadonlyArray<{ readonly name: string; readonly schema: Schema; readonly required: boolean }>
+  readonly responses: Record<string, Response>
+}
+
+interface Document {
+  readonly openapi: string
+  readonly paths: Record<string, Record<string, Operation>>
+  readonly components: { readonly schemas: Record<string, Schema>; readonly securitySchemes: object }
+}
+
+const trial = openApiOf(TrialApi) as unknown as Document
+const house = openApiOf(Api) as unknown as Document
+
+const named = (document: Document, schema: Schema): Schema =>
+  schema.$ref === undefined ? schema : (document.components.schemas[schema.$ref.split("/").at(-1) ?? ""] ?? {})
+
+/** As much of JSON Schema as our documents use. */
+const fits = (document: Document, given: Schema, value: unknown): boolean => {
+  const schema = named(document, given)
+  if (schema.anyOf !== undefined) return schema.anyOf.some((one) => fits(document, one, value))
+  if (schema.enum !== undefined && !schema.enum.includes(value)) return false
+  if (schema.type === "integer" && !Number.isInteger(value)) return false
+  if (schema.type === "string" && typeof value !== "string") return false
+  if (schema.type === "array") {
+    return Array.isArray(value) && value.every((one) => fits(document, schema.items ?? {}, one))
+  }
+  if (schema.type !== "object") return true
+  if (typeof value !== "object" || value === null) return false
+  const members = Object.entries(value)
+  return (
+    (schema.required ?? []).every((member) => Object.hasOwn(value, member)) &&
+    members.every(([member, one]) => {
+      const known = schema.properties?.[member]
+      return known === undefined ? schema.additionalProperties !== false : fits(document, known, one)
+    })
+  )
+}
+
+const refs = (value: unknown): ReadonlyArray<string> =>
+  typeof value !== "object" || value === null
+    ? []
+    : Object.entries(value).flatMap(([key, one]) => (key === "$ref" ? [String(one)] : refs(one)))
+
+const problemsAt = (operation: Operation | undefined, status: number): ReadonlyArray<string> =>
+  refs(operation?.responses[status]?.content?.["application/problem+json"]).map((ref) => ref.split("/").at(-1) ?? "")
+
+describe("OpenApiDocument", () => {
+  it("is OpenAPI 3.1, and every reference in it leads somewhere", () => {
+    for (const document of [trial, house]) {
+      assert.strictEqual(document.openapi, "3.1.0")
+      for (const ref of refs(document))
+        assert.property(document.components.schemas, ref.replace("#/components/schemas/", ""))
+    }
+  })
+
+  it("asks for the bearer key, and names the scope, where the server does", () => {
+    assert.property(trial.components.securitySchemes, "bearer")
+    const read = trial.paths["/v1/things/{id}"]?.["get"]
+    assert.deepStrictEqual(read?.security, [{ bearer: [] }])
+    assert.strictEqual(read?.["x-scope"], "charges:read")
+    assert.deepStrictEqual(trial.paths["/trace"]?.["get"]?.security, [])
+  })
+
+  it("types numbers in queries as numbers, with their bounds", () => {
+    const [limit] = trial.paths["/v1/things"]?.["get"]?.parameters ?? []
+    assert.strictEqual(limit?.name, "limit")
+    assert.isFalse(limit?.required)
+    assert.deepInclude(limit?.schema, { type: "integer", minimum: 1, maximum: 100 })
+  })
+
+  it("lists the problems that stand before every route, a guarded one, and one with a body", () => {
+    const write = trial.paths["/v1/things"]?.["post"]
+    assert.deepStrictEqual(problemsAt(write, 401), ["unauthenticated"])
+    assert.deepStrictEqual(problemsAt(write, 403), ["forbidden"])
+    assert.deepStrictEqual(problemsAt(write, 413), ["payload-too-large"])
+    assert.deepStrictEqual(problemsAt(write, 415), ["unsupported-media-type"])
+    assert.deepStrictEqual(problemsAt(write, 422), ["invalid-request"])
+    assert.deepStrictEqual([...problemsAt(write, 400)].toSorted(), ["malformed-json", "malformed-request"])
+    assert.deepStrictEqual([...problemsAt(write, 503)].toSorted(), ["overloaded", "unavailable"])
+    for (const document of [trial, house]) {
+      for (const operation of Object.values(document.paths).flatMap((methods) => Object.values(methods))) {
+        assert.deepStrictEqual(problemsAt(operation, 500), ["internal"])
+        for (const [status, { headers, content }] of Object.entries(operation.responses)) {
+          assert.property(headers, "x-request-id")
+          if (Number(status) >= 400) assert.hasAllKeys(content, ["application/problem+json"])
+        }
+      }
+    }
+  })
+
+  it("has every route of the contract and no other", () => {
+    const routes: Array<string> = []
+    HttpApi.reflect(Api, {
+      onGroup: () => undefined,
+      onEndpoint: ({ endpoint }) =>
+        routes.push(`${endpoint.method.toLowerCase()} ${endpoint.path.replaceAll(/:(\w+)/g, "{$1}")}`)
+    })
+    const listed = Object.entries(house.paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method} ${path}`)
+    )
+    assert.deepStrictEqual(listed.toSorted(), routes.toSorted())
+  })
+
+  it.live("describes the answers that the server gives", () =>
+    Effect.gen(function* () {
+      const headers = { "content-type": "application/json", ...(yield* newKey()) }
+      const post = (body: string) => ask("/v1/things", { method: "POST", headers, body })
+      const given = [
+        ["/v1/things/{id}", "get", yield* ask("/v1/things/7", { headers })],
+        ["/v1/things/{id}", "get", yield* ask("/v1/things/7")],
+        ["/v1/things", "get", yield* ask("/v1/things", { headers })],
+        ["/v1/things", "post", yield* post(`{"amount":1}`)],
+        ["/v1/things", "post", yield* post(`{"amount":"1"}`)],
+        ["/v1/things", "post", yield* post("{")],
+        ["/v1/charging", "post", yield* ask("/v1/charging", { method: "POST", headers, body: "{}" })],
+        ["/boom", "get", yield* ask("/boom")],
+        ["/behind", "get", yield* ask("/behind")],
+        ...(yield* Effect.forEach(Object.keys(table), (name) =>
+          Effect.map(ask(`/fail/${name}`), (answer) => ["/fail/{name}", "get", answer] as const)
+        ))
+      ] as const
+      for (const [path, method, answer] of given) {
+        const { content, headers: promised } = trial.paths[path]?.[method]?.responses[answer.status] ?? {}
+        const type = answer.headers.get("content-type")?.split(";")[0] ?? ""
+        const schema = content?.[type]?.schema
+        assert.isDefined(schema, `${method} ${path} ${answer.status} ${type}`)
+        assert.isTrue(fits(trial, schema ?? {}, answer.body), `${method} ${path}: ${answer.text}`)
+        for (const header of Object.keys(promised ?? {})) {
+          if (header !== "retry-after") assert.isTrue(answer.headers.has(header), `${path} ${header}`)
+        }
+      }
+    }).pipe(Effect.provide(server()))
+  )
+
+  it("refuses what the server does not answer, so that the test above can fail", () => {
+    const schema = { $ref: "#/components/schemas/card-declined" }
+    const body = {
+      type: "/problems/card-declined",
+      status: 402,
+      title: "Card declined",
+      request_id: "r",
+      safe_new_key: true,
+      retryable: false
+    }
+    assert.isTrue(fits(trial, schema, body))
+    assert.isFalse(fits(trial, schema, { ...body, status: 400 }))
+    assert.isFalse(fits(trial, schema, { ...body, request_id: undefined, safe_new_key: false }))
+    const { request_id: _, ...without } = body
+    assert.isFalse(fits(trial, schema, without))
+  })
+})

@@ -1,0 +1,153 @@
+import { connect } from "node:net"
+
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, Context, Effect, Exit, Fiber, Layer, Scope } from "effect"
+
+import { Readiness } from "../../src/layers/platform/Readiness.ts"
+import { ask, newKey, port, raw, server } from "./Trial.ts"
+
+/** Does anybody still listen? */
+const listens = (port: number) =>
+  Effect.callback<boolean>((resume) => {
+    const socket = connect({ port, host: "127.0.0.1" })
+    socket.once("connect", () => {
+      socket.destroy()
+      resume(Effect.succeed(true))
+    })
+    socket.once("error", () => resume(Effect.succeed(false)))
+  })
+
+/** A server whose end is ours to choose. */
+const started = (environment: Record<string, string>) =>
+  Effect.gen(function* () {
+    const scope = yield* Scope.make()
+    const context = yield* Layer.buildWithScope(server(environment), scope)
+    return { context, stop: Scope.close(scope, Exit.void), port: yield* Effect.provideContext(port, context) }
+  })
+
+/** Waits until the server has begun with a request of ours. */
+const answering = Effect.sleep("60 millis")
+
+describe("Server", () => {
+  it.live("gives a client its time for the head of a request, and no more", () =>
+    Effect.gen(function* () {
+      const began = yield* Clock.currentTimeMillis
+      const answer = yield* raw("GET / HTTP/1.1\r\nHost: a\r\nX: ", { dripping: "x" })
+      assert.match(answer, /^HTTP\/1\.1 408 [\s\S]*\/problems\/request-timeout/)
+      const took = (yield* Clock.currentTimeMillis) - began
+      assert.isAtLeast(took, 200)
+      assert.isBelow(took, 2000)
+    }).pipe(Effect.provide(server({ HTTP_HEADERS_TIMEOUT: "200 millis" })))
+  )
+
+  it.live("gives a client its time for a whole request, and no more", () =>
+    Effect.gen(function* () {
+      const { authorization } = yield* newKey()
+      const began = yield* Clock.currentTimeMillis
+      const answer = yield* raw(
+        `POST /v1/things HTTP/1.1\r\nHost: a\r\nAuthorization: ${authorization}\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n`,
+        { dripping: "x" }
+      )
+      assert.match(answer, /^HTTP\/1\.1 408 [\s\S]*\/problems\/request-timeout/)
+      assert.isAtLeast((yield* Clock.currentTimeMillis) - began, 300)
+    }).pipe(Effect.provide(server({ HTTP_HEADERS_TIMEOUT: "200 millis", HTTP_REQUEST_TIMEOUT: "300 millis" })))
+  )
+
+  it.live("turns away what is more than it takes at once, and takes it when there is room", () =>
+    Effect.gen(function* () {
+      const busy = yield* Effect.forkChild(ask("/nap/300"))
+      yield* answering
+      const answer = yield* ask("/trace")
+      assert.strictEqual(answer.status, 503)
+      assert.strictEqual(answer.body["type"], "/problems/overloaded")
+      assert.strictEqual(answer.headers.get("retry-after"), "1")
+      assert.strictEqual((yield* Fiber.join(busy)).status, 200)
+      assert.strictEqual((yield* ask("/trace")).status, 200)
+    }).pipe(Effect.provide(server({ HTTP_REQUESTS_MAX: "1" })))
+  )
+
+  it.live("gives up on a route that hangs, and frees its place", () =>
+    Effect.gen(function* () {
+      const began = yield* Clock.currentTimeMillis
+      const answer = yield* ask("/hang")
+      assert.strictEqual(answer.body["type"], "/problems/unavailable")
+      assert.strictEqual(answer.status, 503)
+      assert.isBelow((yield* Clock.currentTimeMillis) - began, 1500)
+      assert.strictEqual((yield* ask("/trace")).status, 200)
+    }).pipe(Effect.provide(server({ HTTP_ANSWER_TIMEOUT: "200 millis", HTTP_REQUESTS_MAX: "1" })))
+  )
+
+  it.live("lets a route wait longer when the client asked it to wait", () =>
+    Effect.gen(function* () {
+      assert.strictEqual((yield* ask("/nap/500")).status, 503)
+      assert.strictEqual((yield* ask("/nap/500", { headers: { prefer: "wait=1" } })).status, 200)
+    }).pipe(Effect.provide(server({ HTTP_ANSWER_TIMEOUT: "200 millis", HTTP_WAIT_MAX: "1 second" })))
+  )
+
+  it.live("frees the place of a client that left", () =>
+    Effect.gen(function* () {
+      const gone = yield* Effect.forkChild(ask("/hang"))
+      yield* answering
+      assert.strictEqual((yield* ask("/trace")).status, 503)
+      yield* Fiber.interrupt(gone)
+      yield* answering
+      assert.strictEqual((yield* ask("/trace")).status, 200)
+    }).pipe(Effect.provide(server({ HTTP_REQUESTS_MAX: "1" })))
+  )
+
+  it.live("closes connections above its limit", () =>
+    Effect.gen(function* () {
+      const held = yield* Effect.forkChild(raw("GET /hang HTTP/1.1\r\nHost: a\r\n\r\n"))
+      yield* answering
+      assert.strictEqual(yield* raw("GET /trace HTTP/1.1\r\nHost: a\r\n\r\n"), "")
+      yield* Fiber.interrupt(held)
+    }).pipe(Effect.provide(server({ HTTP_CONNECTIONS_MAX: "1" })))
+  )
+
+  it.live("closes a connection that has been idle for its time", () =>
+    Effect.gen(function* () {
+      assert.match(yield* raw("GET /trace HTTP/1.1\r\nHost: a\r\n\r\n"), /^HTTP\/1\.1 200 /)
+    }).pipe(Effect.provide(server({ HTTP_KEEP_ALIVE: "100 millis" })))
+  )
+
+  it.live("ignores an upgrade it has no use for", () =>
+    Effect.gen(function* () {
+      const upgrade = "Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+      assert.match(yield* raw(`GET /trace HTTP/1.1\r\nHost: a\r\n${upgrade}\r\n`), /^HTTP\/1\.1 200 /)
+    }).pipe(Effect.provide(server()))
+  )
+
+  it.live("answers what it has begun before it stops, and takes nothing new meanwhile", () =>
+    Effect.gen(function* () {
+      const { context, port, stop } = yield* started({})
+      const idle = yield* Effect.forkChild(raw("").pipe(Effect.provideContext(context)))
+      const begun = yield* Effect.forkChild(ask("/nap/400").pipe(Effect.provideContext(context)))
+      yield* answering
+      const stopping = yield* Effect.forkChild(stop)
+      yield* answering
+      assert.isTrue(Context.get(context, Readiness).isStopping())
+      assert.isFalse(yield* listens(port))
+      const answer = yield* Fiber.join(begun)
+      assert.strictEqual(answer.status, 200)
+      assert.strictEqual(answer.headers.get("connection"), "close")
+      yield* Fiber.join(stopping)
+      assert.strictEqual(yield* Fiber.join(idle), "")
+    })
+  )
+
+  it.live("stops after its drain time, whoever hangs", () =>
+    Effect.gen(function* () {
+      const { context, stop } = yield* started({ HTTP_DRAIN: "200 millis" })
+      const hanging = yield* Effect.forkChild(
+        raw("GET /hang HTTP/1.1\r\nHost: a\r\n\r\n").pipe(Effect.provideContext(context))
+      )
+      yield* answering
+      const began = yield* Clock.currentTimeMillis
+      yield* stop
+      const took = (yield* Clock.currentTimeMillis) - began
+      assert.isAtLeast(took, 190)
+      assert.isBelow(took, 1500)
+      assert.strictEqual(yield* Fiber.join(hanging), "")
+    })
+  )
+})
