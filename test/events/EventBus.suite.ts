@@ -11,7 +11,7 @@ export const suitePartitions = 4
 
 /** A live bus remembers earlier runs. */
 const run = `${process.pid}-${Math.trunc(performance.timeOrigin)}`
-const topicOf = (name: string) => `suite-${name}-${run}.v1`
+export const topicOf = (name: string) => `suite-${name}-${run}.v1`
 
 const encoder = new TextEncoder()
 export const record = (topic: string, key: string, value = "v"): BusRecord => ({

@@ -6,6 +6,7 @@ import { type BusRecord, toRecord } from "../../src/domain/events/Envelope.ts"
 import { EventBus, recordBytesMax } from "../../src/domain/events/EventBus.ts"
 import { EventOutbox } from "../../src/domain/events/EventOutbox.ts"
 import * as OutboxRelay from "../../src/layers/events/OutboxRelay.ts"
+import { topicOf } from "./EventBus.suite.ts"
 import { event, suiteBounds } from "./EventOutbox.suite.ts"
 import { dieBeforeForget, drift, holdAck, unplug } from "./Faults.ts"
 
@@ -75,10 +76,10 @@ export const outboxRelaySuite = <E>(
       Effect.gen(function* () {
         const outbox = yield* EventOutbox
         yield* relayOver()
-        const events = Array.from({ length: 10 }, () => event("flow.v1", "k"))
+        const events = Array.from({ length: 10 }, () => event(topicOf("relay-flow"), "k"))
         yield* outbox.stage(events)
         yield* drained
-        const got = yield* published("flow.v1", 10)
+        const got = yield* published(topicOf("relay-flow"), 10)
         assert.deepStrictEqual(
           got.map(({ key, headers, value }) => ({ key, headers: { ...headers, ce_time: "" }, value: [...value] })),
           events.map((one, index) => {
@@ -94,20 +95,20 @@ export const outboxRelaySuite = <E>(
     it.effect("after a crash between ack and removal the next relay sends the same ids again, in order", () =>
       Effect.gen(function* () {
         const outbox = yield* EventOutbox
-        const events = [event("crash.v1", "k"), event("crash.v1", "k")]
+        const events = [event(topicOf("relay-crash"), "k"), event(topicOf("relay-crash"), "k")]
         yield* outbox.stage(events)
         const dying = yield* relayOver({ outbox: dieBeforeForget })
         const first = yield* until(Effect.succeed(true)).pipe(
-          Effect.andThen(published("crash.v1", 2)),
+          Effect.andThen(published(topicOf("relay-crash"), 2)),
           Effect.forkChild
         )
         yield* until(Effect.sync(() => first.pollUnsafe() !== undefined))
         const stopping = yield* Effect.forkChild(dying.stop)
         yield* until(Effect.sync(() => stopping.pollUnsafe() !== undefined))
-        yield* outbox.stage([event("crash.v1", "k")])
+        yield* outbox.stage([event(topicOf("relay-crash"), "k")])
         yield* relayOver()
         yield* drained
-        const got = ids(yield* published("crash.v1", 5))
+        const got = ids(yield* published(topicOf("relay-crash"), 5))
         const [one, two] = events.map(({ id }) => id)
         assert.deepStrictEqual(got.slice(0, 4), [one, two, one, two])
       })
@@ -118,7 +119,7 @@ export const outboxRelaySuite = <E>(
         const outbox = yield* EventOutbox
         const down = yield* Ref.make(true)
         const relay = yield* relayOver({ bus: unplug(down) })
-        const events = Array.from({ length: 6 }, (_, n) => event("away.v1", `k${n % 2}`))
+        const events = Array.from({ length: 6 }, (_, n) => event(topicOf("relay-away"), `k${n % 2}`))
         yield* outbox.stage(events)
         yield* until(Effect.map(relay.health, ({ _tag }) => _tag === "Stalled"))
         yield* lapse(Duration.seconds(1))
@@ -126,7 +127,7 @@ export const outboxRelaySuite = <E>(
         yield* Ref.set(down, false)
         yield* drained
         yield* until(Effect.map(relay.health, ({ _tag }) => _tag === "Flowing"))
-        const got = yield* published("away.v1", 6)
+        const got = yield* published(topicOf("relay-away"), 6)
         for (const key of ["k0", "k1"]) {
           assert.deepStrictEqual(
             ids(got.filter((one) => one.key === key)),
@@ -142,19 +143,19 @@ export const outboxRelaySuite = <E>(
       Effect.gen(function* () {
         const outbox = yield* EventOutbox
         const bad = [
-          event("poison.v1", "bad"),
-          event("poison.v1", "bad", "x".repeat(recordBytesMax)),
-          event("poison.v1", "bad")
+          event(topicOf("relay-poison"), "bad"),
+          event(topicOf("relay-poison"), "bad", "x".repeat(recordBytesMax)),
+          event(topicOf("relay-poison"), "bad")
         ]
-        const worse = [event("poison.v1", "worse", "x".repeat(recordBytesMax))]
-        const good = [event("poison.v1", "good"), event("poison.v1", "good")]
+        const worse = [event(topicOf("relay-poison"), "worse", "x".repeat(recordBytesMax))]
+        const good = [event(topicOf("relay-poison"), "good"), event(topicOf("relay-poison"), "good")]
         yield* outbox.stage([...bad, ...worse, ...good])
         yield* relayOver()
         yield* drained
         assert.deepStrictEqual(yield* outbox.backlog, { waiting: 0, parked: 3 })
-        const got = ids(yield* published("poison.v1", 3))
+        const got = ids(yield* published(topicOf("relay-poison"), 3))
         assert.deepStrictEqual(new Set(got), new Set([bad[0], ...good].map((one) => one?.id)))
-        yield* outbox.stage([event("poison.v1", "bad"), event("poison.v1", "good")])
+        yield* outbox.stage([event(topicOf("relay-poison"), "bad"), event(topicOf("relay-poison"), "good")])
         yield* drained
         assert.strictEqual((yield* outbox.backlog).parked, 4)
       })
@@ -163,12 +164,15 @@ export const outboxRelaySuite = <E>(
     it.effect("a topic that drifted waits alone, and the relay says why", () =>
       Effect.gen(function* () {
         const outbox = yield* EventOutbox
-        const relay = yield* relayOver({ bus: drift("drifted.v1") })
-        yield* outbox.stage([event("drifted.v1", "k"), event("straight.v1", "k")])
-        const got = yield* Effect.forkChild(published("straight.v1", 1))
+        const relay = yield* relayOver({ bus: drift(topicOf("relay-drifted")) })
+        yield* outbox.stage([event(topicOf("relay-drifted"), "k"), event(topicOf("relay-straight"), "k")])
+        const got = yield* Effect.forkChild(published(topicOf("relay-straight"), 1))
         yield* until(Effect.sync(() => got.pollUnsafe() !== undefined))
         yield* until(
-          Effect.map(relay.health, (health) => health._tag === "Stalled" && /drifted\.v1 has 5/.test(health.why))
+          Effect.map(
+            relay.health,
+            (health) => health._tag === "Stalled" && /relay-drifted.* has 5 partitions/.test(health.why)
+          )
         )
         assert.strictEqual((yield* outbox.backlog).waiting, 1)
         yield* relay.stop
@@ -183,12 +187,12 @@ export const outboxRelaySuite = <E>(
         const written = yield* Deferred.make<void>()
         const go = yield* Deferred.make<void>()
         const relay = yield* relayOver({ bus: holdAck(written, go) })
-        const staged = [event("drain.v1", "k")]
+        const staged = [event(topicOf("relay-drain"), "k")]
         yield* outbox.stage(staged)
         yield* until(Deferred.isDone(written))
         const stopping = yield* Effect.forkChild(relay.stop, { startImmediately: true })
         yield* lapse(Duration.millis(1))
-        yield* outbox.stage([event("drain.v1", "k")])
+        yield* outbox.stage([event(topicOf("relay-drain"), "k")])
         yield* Deferred.succeed(go, undefined)
         yield* until(Effect.sync(() => stopping.pollUnsafe() !== undefined))
         const [claim] = yield* outbox.claim("successor", 10)

@@ -3,6 +3,7 @@ import { ConfigProvider, Duration, Effect, Layer, Logger, Metric } from "effect"
 import { TestClock } from "effect/testing"
 
 import { EventOutbox } from "../../src/domain/events/EventOutbox.ts"
+import * as KafkaJsEventBus from "../../src/layers/events/KafkaJsEventBus.ts"
 import * as MemoryEventBus from "../../src/layers/events/MemoryEventBus.ts"
 import * as MemoryEventOutbox from "../../src/layers/events/MemoryEventOutbox.ts"
 import * as OutboxRelay from "../../src/layers/events/OutboxRelay.ts"
@@ -10,8 +11,10 @@ import * as SqlEventBus from "../../src/layers/events/SqlEventBus.ts"
 import * as SqlEventOutbox from "../../src/layers/events/SqlEventOutbox.ts"
 import * as Settings from "../../src/layers/platform/Settings.ts"
 import { testDatabase } from "../Postgres.ts"
+import { describeLive } from "../support/Live.ts"
 import { suitePartitions } from "./EventBus.suite.ts"
 import { event, suiteBounds } from "./EventOutbox.suite.ts"
+import { kafkaOptions } from "./KafkaOptions.ts"
 import { outboxRelaySuite } from "./OutboxRelay.suite.ts"
 
 /** Room for an event that is too large for any bus. */
@@ -27,6 +30,14 @@ outboxRelaySuite(
   ).pipe(Layer.provide(testDatabase)),
   Effect.sleep
 )
+
+describeLive("OutboxRelay (kafka)", ["kafka"], ({ kafka }) => {
+  outboxRelaySuite(
+    "kafka",
+    Layer.merge(MemoryEventOutbox.layerWith(bounds), KafkaJsEventBus.layerWith(kafkaOptions(kafka))),
+    Effect.sleep
+  )
+})
 
 const metrics = Effect.map(
   Metric.snapshot,
