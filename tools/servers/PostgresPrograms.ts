@@ -8,7 +8,7 @@ import * as path from "node:path"
 
 import { Effect } from "effect"
 
-import * as Embedded from "../../src/layers/platform/EmbeddedPostgres.ts"
+import { postgresBinaries } from "../../src/layers/platform/PostgresBinaries.ts"
 import { canInstall, install, run, which } from "./Machine.ts"
 import { say } from "./Progress.ts"
 import { textOf, Trouble } from "./Trouble.ts"
@@ -52,7 +52,7 @@ const installed = async (): Promise<Programs | undefined> => {
 
 const embedded = async (why: string): Promise<Programs> => {
   try {
-    const { initdb, postgres } = await Effect.runPromise(Embedded.binaries)
+    const { initdb, postgres } = await Effect.runPromise(postgresBinaries)
     const found = await programsIn(path.dirname(postgres))
     if (found !== undefined) {
       say(`  ${why}; using Postgres ${found.major} from node_modules`)

@@ -13,7 +13,7 @@ import { Effect, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import type { SqlError } from "effect/sql"
 
-import { openFolder, reachable } from "../../src/layers/platform/EmbeddedPostgres.ts"
+import { openFolder, reachable } from "../../src/layers/platform/PostgresBinaries.ts"
 import type { Home } from "./Home.ts"
 import { writeWhole } from "./Home.ts"
 import { isRoot, lastLines, run } from "./Machine.ts"
