@@ -39,4 +39,48 @@ describe("Settings", () => {
       assert.strictEqual((yield* boot({ PORT: "" })).port, 8080)
     })
   )
+
+  it.effect("refuses what no variable says alone, naming the variables of each rule", () =>
+    Effect.gen(function* () {
+      const broken = {
+        PSP_TIMEOUT: "20 seconds",
+        PSP_LEASE: "29 seconds",
+        PSP_BACKOFF_BASE: "2 minutes",
+        PSP_BACKOFF_CAP: "1 minute",
+        BREAKER_WINDOW: "10 seconds",
+        BREAKER_WINDOW_CAP: "9999 millis",
+        KAFKA_SASL_USERNAME: "cribwork"
+      }
+      const error = yield* Effect.flip(boot(broken))
+      assert.strictEqual(error._tag, "WrongSettings")
+      const lines = error.message.split("\n").slice(1)
+      assert.strictEqual(lines.length, 4)
+      for (const [at, names] of [
+        ["PSP_LEASE", "PSP_TIMEOUT"],
+        ["PSP_BACKOFF_BASE", "PSP_BACKOFF_CAP"],
+        ["BREAKER_WINDOW", "BREAKER_WINDOW_CAP"],
+        ["KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"]
+      ].entries()) {
+        for (const name of names) assert.include(lines[at], name)
+      }
+      const mended = {
+        ...broken,
+        PSP_LEASE: "30 seconds",
+        PSP_BACKOFF_CAP: "2 minutes",
+        BREAKER_WINDOW_CAP: "10 seconds",
+        KAFKA_SASL_MECHANISM: "plain",
+        KAFKA_SASL_PASSWORD: "secret"
+      }
+      assert.deepStrictEqual((yield* boot(mended)).kafkaSaslUsername, Option.some("cribwork"))
+    })
+  )
+
+  it.effect("tells wrong variables and broken rules together, and no rule about what cannot be read", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(boot({ PSP_LEASE: "soon", BREAKER_WINDOW: "1 minute" }))
+      assert.include(error.message, "PSP_LEASE must be a duration")
+      assert.include(error.message, "BREAKER_WINDOW must not be longer than BREAKER_WINDOW_CAP")
+      assert.notInclude(error.message, "PSP_TIMEOUT")
+    })
+  )
 })

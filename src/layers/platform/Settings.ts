@@ -2,9 +2,14 @@
  * Every setting of every program, on one page. All wrong ones stop the boot together, each named with
  * what it must look like; the value of a secret is never shown. `docs/CONFIG.md` is made from this page.
  */
-import { Config, Context, Data, Effect, Layer, Option, Result } from "effect"
+import { Context, Duration, Layer, Option } from "effect"
+import type { Config } from "effect"
 
 import * as S from "./Setting.ts"
+import { read, WrongSettings } from "./SettingsReader.ts"
+import type { Read, Rule } from "./SettingsReader.ts"
+
+export { WrongSettings }
 
 const hostname = S.text(/^[A-Za-z0-9.:_-]{1,255}$/, "a host name or address")
 const name = S.text(/^[A-Za-z0-9._-]{1,64}$/, "1 to 64 letters, digits, dots, dashes or underscores")
@@ -321,44 +326,36 @@ export const sections = {
   }
 } as const
 
-type Page = typeof sections
-type Values<Section> = {
-  readonly [K in keyof Section]: Section[K] extends S.Setting<infer A> ? A : never
-}
-type Flattened<T> = (T extends unknown ? (one: T) => void : never) extends (all: infer A) => void ? A : never
-type All = Flattened<{ [K in keyof Page]: Values<Page[K]> }[keyof Page]>
+type All = Read<typeof sections>
 
-/** Every wrong variable at once. The message is for the person who starts the program. */
-export class WrongSettings extends Data.TaggedError("WrongSettings")<{ readonly wrong: ReadonlyArray<string> }> {
-  override get message(): string {
-    return ["These settings are wrong:", ...this.wrong.map((line) => `  ${line}`)].join("\n")
+/** What no variable can say alone. */
+export const rules: ReadonlyArray<Rule<All>> = [
+  {
+    of: ["pspTimeout", "pspLease"],
+    holds: (all) => Duration.isGreaterThanOrEqualTo(all.pspLease, Duration.sum(all.pspTimeout, Duration.seconds(10))),
+    says: "PSP_LEASE must be at least 10 seconds longer than PSP_TIMEOUT, so that no call outlives its lease"
+  },
+  {
+    of: ["pspBackoffBase", "pspBackoffCap"],
+    holds: (all) => Duration.isLessThanOrEqualTo(all.pspBackoffBase, all.pspBackoffCap),
+    says: "PSP_BACKOFF_BASE must not be longer than PSP_BACKOFF_CAP"
+  },
+  {
+    of: ["breakerWindow", "breakerWindowCap"],
+    holds: (all) => Duration.isLessThanOrEqualTo(all.breakerWindow, all.breakerWindowCap),
+    says: "BREAKER_WINDOW must not be longer than BREAKER_WINDOW_CAP"
+  },
+  {
+    of: ["kafkaSaslMechanism", "kafkaSaslUsername", "kafkaSaslPassword"],
+    holds: ({ kafkaSaslMechanism: mechanism, kafkaSaslUsername: user, kafkaSaslPassword: password }) =>
+      Option.isSome(mechanism) === Option.isSome(user) && Option.isSome(user) === Option.isSome(password),
+    says: "KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD must be set together or not at all"
   }
-}
+]
 
 export class Settings extends Context.Service<Settings, All>()("cribwork/platform/Settings") {}
 
-const shown = (setting: S.Setting<unknown>, value: string) =>
-  setting.secret || /:\/\/[^/]*@/.test(value) ? "its value (hidden)" : JSON.stringify(value.slice(0, 80))
-
-const read = Effect.gen(function* () {
-  const values: Record<string, unknown> = {}
-  const wrong: Array<string> = []
-  for (const section of Object.values(sections)) {
-    for (const [field, setting] of Object.entries(section) as ReadonlyArray<[string, S.Setting<unknown>]>) {
-      const given = Option.filter(yield* Config.option(Config.String(setting.variable)), (value) => value !== "")
-      const value = Option.match(given, { onNone: setting.absent, onSome: setting.parse })
-      if (Result.isSuccess(value)) values[field] = value.success
-      else
-        wrong.push(
-          `${setting.variable} must be ${setting.form}, not ${shown(
-            setting,
-            Option.getOrElse(given, () => "")
-          )}`
-        )
-    }
-  }
-  if (wrong.length > 0) return yield* new WrongSettings({ wrong })
-  return Settings.of(values as All)
-})
-
-export const layer: Layer.Layer<Settings, WrongSettings | Config.ConfigError> = Layer.effect(Settings, read)
+export const layer: Layer.Layer<Settings, WrongSettings | Config.ConfigError> = Layer.effect(
+  Settings,
+  read(sections, rules)
+)
