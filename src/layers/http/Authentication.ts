@@ -1,28 +1,29 @@
 import type { IncomingMessage } from "node:http"
+import type { Socket } from "node:net"
 
 /**
  * Who asks, may they, and have they quota left: the `Authenticated` and `Metered` middlewares. Not Effect's
  * security middleware, which costs a sixth of a short request in decoding what is one header; the document
  * gets its security scheme from `OpenApiDocument`.
  *
- * An address that has spent its budget of failed authentications is refused before any key is looked up.
+ * An address that has spent its budget of failed authentications is refused before any key is looked up. A
+ * good key from an address that is known pays for two steps, the key and its quotas, and no generator.
  */
 import { NodeHttpServerRequest } from "@effect/platform-node"
-import { Clock, Context, Duration, Effect, Layer } from "effect"
-import type { Fiber } from "effect"
-import { HttpServerRequest } from "effect/http"
+import { Clock, Context, Effect, Layer } from "effect"
+import type { Fiber, Types } from "effect"
+import { HttpServerRequest, type HttpServerResponse } from "effect/http"
 
 import type { Caller } from "../../domain/access/ApiKey.ts"
 import { ApiKeys } from "../../domain/access/ApiKeys.ts"
 import { Authenticated, CurrentCaller, Metered, NeededScope } from "../../domain/api/Edge.ts"
 import { problemOf } from "../../domain/api/Failure.ts"
-import { Forbidden, QuotaExceeded, Unauthenticated } from "../../domain/api/Problem.ts"
-import { Limiter } from "../../domain/limits/Limiter.ts"
-import type { Ask } from "../../domain/limits/Limiter.ts"
-import { asksFor, asksForAddress, failedAuthentication, plans, publicRoutes } from "../../domain/limits/Plan.ts"
+import { Forbidden, type QuotaExceeded, Unauthenticated, type Unavailable } from "../../domain/api/Problem.ts"
+import { type Ask, Limiter, type LimiterError } from "../../domain/limits/Limiter.ts"
+import { asksFor, asksForAddress, plans, publicRoutes } from "../../domain/limits/Plan.ts"
 import { Settings } from "../platform/Settings.ts"
-import { AddressBook } from "./AddressBook.ts"
 import { clientAddress } from "./ClientAddress.ts"
+import * as FailureBudget from "./FailureBudget.ts"
 
 const sourceOf = (fiber: Fiber.Fiber<unknown, unknown>) =>
   NodeHttpServerRequest.toIncomingMessage(
@@ -32,117 +33,102 @@ const sourceOf = (fiber: Fiber.Fiber<unknown, unknown>) =>
     )
   ) as IncomingMessage
 
+type Refused = Forbidden | QuotaExceeded | Unauthenticated | Unavailable
+
 /** RFC 9110, 11.1: the scheme is case-insensitive, and spaces follow it. */
 const bearer = /^bearer +([^\s]+) *$/i
 
-/** The first line of `X-Forwarded-For` alone would be the client's; Node joins them all with a comma. */
-const addressOf = (source: IncomingMessage, trustedProxies: number): string => {
-  const forwarded = source.headers["x-forwarded-for"]
-  return clientAddress(
-    source.socket.remoteAddress,
-    typeof forwarded === "string" ? forwarded : undefined,
-    trustedProxies
-  )
+/** Without proxies in front, an address is its connection's and is read once for all of its requests. */
+const addresses = (trustedProxies: number): ((source: IncomingMessage) => string) => {
+  if (trustedProxies > 0) {
+    return ({ headers, socket }) => {
+      const forwarded = headers["x-forwarded-for"]
+      const joined = typeof forwarded === "string" ? forwarded : undefined
+      return clientAddress(socket.remoteAddress, joined, trustedProxies)
+    }
+  }
+  const known = new WeakMap<Socket, string>()
+  return ({ socket }) => {
+    const there = known.get(socket)
+    if (there !== undefined) return there
+    const address = clientAddress(socket.remoteAddress, undefined, 0)
+    known.set(socket, address)
+    return address
+  }
+}
+
+/** A cost of one is always countable and below every limit, so that only two answers are possible. */
+const overQuota = ({ reason }: LimiterError): Effect.Effect<never, QuotaExceeded | Unavailable> =>
+  reason._tag === "RateLimited" || reason._tag === "CannotDecide" ? Effect.fail(problemOf(reason)) : Effect.die(reason)
+
+/** The ask of each caller on one route; callers are remembered as long as their key is. */
+const asksOn = (route: string) => {
+  const known = new WeakMap<Caller, Ask>()
+  return (caller: Caller): Ask => {
+    const there = known.get(caller)
+    if (there !== undefined) return there
+    const ask: Ask = {
+      keys: asksFor(plans[caller.plan], { tenant: caller.tenant, user: caller.user, route }),
+      cost: 1
+    }
+    known.set(caller, ask)
+    return ask
+  }
 }
 
 const make = Effect.gen(function* () {
   const limiter = yield* Limiter
   const keys = yield* ApiKeys
   const { failuresMax, trustedProxies } = yield* Settings
-  const budget = failedAuthentication(failuresMax)
-  const book = new AddressBook()
+  const budget = FailureBudget.make(limiter, failuresMax)
+  const addressOf = addresses(trustedProxies)
 
-  const spent = (millis: number) =>
-    new QuotaExceeded({
-      detail: "Too many failed authentications from this address.",
-      retry_after_ms: Math.ceil(millis),
-      violated_policies: [budget.name]
-    })
-
-  /** Charges the address for a failure. The last one it may make already closes the door behind it. */
-  const charge = (address: string, now: number) =>
-    limiter.take({ keys: asksForAddress(budget, address), cost: 1 }).pipe(
-      Effect.map(({ quotas }) => {
-        const [quota] = quotas
-        if (quota?.remaining === 0) book.refuse(address, now, Duration.toMillis(quota.resetAfter))
-      }),
-      Effect.catchReason("LimiterError", "RateLimited", ({ retryAfter }) =>
-        Effect.suspend(() => {
-          const millis = Duration.toMillis(retryAfter)
-          book.refuse(address, now, millis)
-          return Effect.fail(spent(millis))
-        })
-      ),
-      // Who cannot be counted is still not let in.
-      Effect.catchTag("LimiterError", () => Effect.void)
-    )
-
-  /** Asks the limiter about an address of which this process knows nothing, charging it nothing. */
-  const inquire = (address: string, now: number) =>
-    limiter.peek({ keys: asksForAddress(budget, address), cost: 1 }).pipe(
-      Effect.catchReason("LimiterError", "RateLimited", ({ retryAfter }) =>
-        Effect.suspend(() => {
-          const millis = Duration.toMillis(retryAfter)
-          book.refuse(address, now, millis)
-          return Effect.fail(spent(millis))
-        })
-      ),
-      Effect.catchTag("LimiterError", () => Effect.void)
-    )
-
-  const rejected = (address: string, now: number, problem: Unauthenticated) =>
-    Effect.andThen(charge(address, now), Effect.fail(problem))
-
-  const identify = Effect.fnUntraced(function* (source: IncomingMessage, now: number) {
-    const address = addressOf(source, trustedProxies)
-    const standing = book.standing(address, now)
-    if (typeof standing === "object") return yield* spent(standing.refusedMillis)
-    const token = bearer.exec(source.headers.authorization ?? "")?.[1]
-    if (token === undefined) {
-      return yield* new Unauthenticated({ detail: "Send an API key as `Authorization: Bearer <key>`." })
-    }
-    if (standing === "unknown") yield* inquire(address, now)
-    const caller = yield* keys.authenticate(token).pipe(
-      Effect.catchTags({
-        UnknownKey: (failure) => rejected(address, now, problemOf(failure)),
-        AccessUnavailable: (failure) => Effect.fail(problemOf(failure))
+  /** Only a key that nobody has is charged for: that we cannot look is not the client's failure. */
+  const lookUp = (token: string, address: string, now: number) =>
+    keys.authenticate(token).pipe(
+      Effect.catch((failure) => {
+        const refused = Effect.fail<Refused>(problemOf(failure))
+        return failure._tag === "UnknownKey" ? Effect.andThen(budget.charge(address, now), refused) : refused
       })
     )
-    if (standing === "unknown") book.trust(address, now)
-    return caller
-  })
 
-  const within = (ask: Ask) =>
-    Effect.catchTag(limiter.take(ask), "LimiterError", ({ reason }) =>
-      reason._tag === "RateLimited" || reason._tag === "CannotDecide"
-        ? Effect.fail(problemOf(reason))
-        : Effect.die(reason)
-    )
+  const identify = (source: IncomingMessage, now: number): Effect.Effect<Caller, Refused> => {
+    const address = addressOf(source)
+    const standing = budget.standing(address, now)
+    if (typeof standing === "object") return Effect.fail(budget.spent(standing.refusedMillis))
+    const token = bearer.exec(source.headers.authorization ?? "")?.[1]
+    if (token === undefined) {
+      return Effect.fail(new Unauthenticated({ detail: "Send an API key as `Authorization: Bearer <key>`." }))
+    }
+    return standing === "trusted"
+      ? lookUp(token, address, now)
+      : budget.inquire(address, now).pipe(
+          Effect.andThen(lookUp(token, address, now)),
+          Effect.tap(() => Effect.sync(() => budget.trust(address, now)))
+        )
+  }
 
   const authenticated = Authenticated.of((app, { endpoint }) => {
     const scope = Context.get(endpoint.annotations, NeededScope)
-    const route = `${endpoint.method} ${endpoint.path}`
-    const admit = Effect.fnUntraced(function* (caller: Caller) {
-      if (scope !== undefined && !caller.scopes.has(scope)) {
-        return yield* new Forbidden({ detail: `This key lacks the scope ${scope}.`, scope })
-      }
-      yield* within({ keys: asksFor(plans[caller.plan], { tenant: caller.tenant, user: caller.user, route }), cost: 1 })
-    })
-    return Effect.withFiber((fiber) => {
-      const source = sourceOf(fiber)
-      const now = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
-      return Effect.flatMap(identify(source, now), (caller) =>
-        Effect.andThen(admit(caller), Effect.provideService(app, CurrentCaller, caller))
-      )
-    })
+    const askOf = asksOn(`${endpoint.method} ${endpoint.path}`)
+    const admit = (caller: Caller): Effect.Effect<HttpServerResponse.HttpServerResponse, Refused | Types.unhandled> =>
+      scope !== undefined && !caller.scopes.has(scope)
+        ? Effect.fail(new Forbidden({ detail: `This key lacks the scope ${scope}.`, scope }))
+        : Effect.matchEffect(limiter.take(askOf(caller)), {
+            onFailure: overQuota,
+            onSuccess: () => Effect.provideService(app, CurrentCaller, caller)
+          })
+    return Effect.withFiber((fiber) =>
+      Effect.flatMap(identify(sourceOf(fiber), fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()), admit)
+    )
   })
 
   const metered = Metered.of((app) =>
     Effect.withFiber((fiber) =>
-      Effect.andThen(
-        within({ keys: asksForAddress(publicRoutes, addressOf(sourceOf(fiber), trustedProxies)), cost: 1 }),
-        app
-      )
+      Effect.matchEffect(limiter.take({ keys: asksForAddress(publicRoutes, addressOf(sourceOf(fiber))), cost: 1 }), {
+        onFailure: overQuota,
+        onSuccess: () => app
+      })
     )
   )
 
