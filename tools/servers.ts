@@ -36,6 +36,9 @@ const main = async (words: ReadonlyArray<string>): Promise<number> => {
   return alone(home, () => (command === "up" ? up(home, wanted) : down(home, wanted)))
 }
 
+// Whoever stops reading, as `| head -1` does, does not stop the work.
+process.stdout.on("error", () => {})
+
 try {
   process.exitCode = await main(process.argv.slice(2))
 } catch (error) {

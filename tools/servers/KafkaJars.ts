@@ -58,13 +58,13 @@ export const findJava = async (): Promise<Java> => {
       `Kafka needs Java ${javaLeast} or newer. As root: apt-get install ${javaPackages[0]} (macOS: brew install openjdk), or set JAVA_HOME, then run this again.`
     )
   }
-  const troubles: Array<string> = []
+  let first: Trouble | undefined
   for (const name of javaPackages) {
-    await install(name).catch((trouble: Trouble) => troubles.push(trouble.message))
+    await install(name).catch((trouble: Trouble) => (first ??= trouble))
     found = await installedJava()
     if (found !== undefined) return found
   }
-  throw new Trouble(troubles.join("\n"))
+  throw first ?? new Trouble(`none of ${javaPackages.join(", ")} brought Java ${javaLeast} or newer`)
 }
 
 const findMaven = async (): Promise<string> => {
@@ -83,8 +83,9 @@ const findMaven = async (): Promise<string> => {
 const digest = (...parts: ReadonlyArray<string>) =>
   createHash("sha256").update(parts.join("\0")).digest("hex").slice(0, 12)
 
-/** Moves `half` to `whole` unless another checkout was faster. */
+/** Moves `half`, which lies in this checkout's own folder, to `whole`, unless another checkout was faster. */
 const settle = (half: string, whole: string) => {
+  fs.mkdirSync(path.dirname(whole), { recursive: true })
   if (!fs.existsSync(whole)) fs.renameSync(half, whole)
   fs.rmSync(half, { recursive: true, force: true })
 }
@@ -95,33 +96,23 @@ export const kafkaJars = async (home: Home, java: Java): Promise<string> => {
   const jars = path.join(folder, "lib")
   if (fs.existsSync(jars)) return jars
   const maven = await findMaven()
-  const half = `${jars}.${process.pid}`
-  fs.mkdirSync(folder, { recursive: true })
-  // Maven writes its own folders beside the pom: give it a copy.
-  const work = fs.mkdtempSync(path.join(folder, "pom-"))
+  // Maven writes folders of its own beside the pom: it gets a copy.
+  const work = path.join(home.dir, "kafka-fetch")
+  const half = path.join(work, "lib")
+  fs.rmSync(work, { recursive: true, force: true })
+  fs.mkdirSync(work)
   fs.copyFileSync(pom, path.join(work, "pom.xml"))
+  const goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", `-DoutputDirectory=${half}`]
   say("  fetching Kafka (mvn, about 45 MB)")
   const ran = await during("fetching Kafka", () =>
-    run(
-      maven,
-      [
-        "-q",
-        "-B",
-        "-f",
-        path.join(work, "pom.xml"),
-        "dependency:copy-dependencies",
-        "-DincludeScope=runtime",
-        `-DoutputDirectory=${half}`
-      ],
-      { cwd: work, env: { JAVA_HOME: path.resolve(java.program, "../..") } }
-    )
+    run(maven, ["-q", "-B", "-f", path.join(work, "pom.xml"), ...goal], {
+      cwd: work,
+      env: { JAVA_HOME: path.resolve(java.program, "../..") }
+    })
   )
-  fs.rmSync(work, { recursive: true, force: true })
-  if (ran.code !== 0) {
-    fs.rmSync(half, { recursive: true, force: true })
-    throw new Trouble(`mvn dependency:copy-dependencies failed:\n${lastLines(ran.output)}`)
-  }
+  if (ran.code !== 0) throw new Trouble(`mvn dependency:copy-dependencies failed:\n${lastLines(ran.output)}`)
   settle(half, jars)
+  fs.rmSync(work, { recursive: true, force: true })
   return jars
 }
 
@@ -130,13 +121,15 @@ export const kafkaJars = async (home: Home, java: Java): Promise<string> => {
  * time and nothing else: when the rehearsal fails, Kafka starts without.
  */
 export const classArchive = async (
+  home: Home,
   jars: string,
   java: Java,
   rehearse: (archive: string) => Promise<void>
 ): Promise<string | undefined> => {
   const archive = path.join(jars, "..", `classes-${digest(java.program, java.version)}.jsa`)
   if (fs.existsSync(archive)) return archive
-  const half = `${archive}.${process.pid}`
+  const half = path.join(home.dir, "classes.jsa")
+  fs.rmSync(half, { force: true })
   say("  rehearsing a start of Kafka, once, to make the next ones quick")
   await during("rehearsing", () => rehearse(half)).catch((trouble: Error) => say(`  it failed: ${trouble.message}`))
   if (!fs.existsSync(half)) return undefined

@@ -69,21 +69,26 @@ const askMetadata = async (port: number): Promise<void> => {
   if (answer.length < brokersAt + 4 || answer.readInt32BE(brokersAt) < 1) throw new Error("it lists no broker yet")
 }
 
+/** Runs its arguments until they end or the pipe closes, as it does when we end, however we end. */
+const untilPipeCloses = `"$@" & child=$!; (read _; kill -TERM $child) <&3 2>/dev/null & wait $child`
+
 /** Starts on scratch data, waits for an answer, stops: on the way out the JVM writes the archive. */
 const rehearse = async (home: Home, java: string, jars: string, archive: string): Promise<void> => {
-  const scratch = fs.mkdtempSync(path.join(home.dir, "rehearsal-"))
+  const scratch = path.join(home.dir, "rehearsal")
+  fs.rmSync(scratch, { recursive: true, force: true })
+  fs.mkdirSync(scratch)
   try {
     const ports = named(await choosePorts(roles, {}, [], home.id, isFree))
     const data = path.join(scratch, "data")
     await format(java, jars, jvmFlags, ports, data)
     const properties = path.join(scratch, "kafka.properties")
     writeWhole(properties, propertiesText(kafkaProperties(ports, data)))
-    // Not detached: whoever interrupts us interrupts it as well.
-    const child = spawn(
-      java,
-      [...jvmFlags, `-XX:ArchiveClassesAtExit=${archive}`, "-cp", `${jars}/*`, "kafka.Kafka", properties],
-      { cwd: scratch, stdio: "ignore" }
-    )
+    const jvm = [...jvmFlags, `-XX:ArchiveClassesAtExit=${archive}`, "-cp", `${jars}/*`, "kafka.Kafka", properties]
+    const child = spawn("/bin/sh", ["-c", untilPipeCloses, "sh", java, ...jvm], {
+      cwd: scratch,
+      detached: true,
+      stdio: ["ignore", "ignore", "ignore", "pipe"]
+    })
     const ended = once(child, "exit")
     for (const end = performance.now() + startMillis; child.exitCode === null && performance.now() < end;) {
       const answers = await askMetadata(ports.client).then(
@@ -93,8 +98,8 @@ const rehearse = async (home: Home, java: string, jars: string, archive: string)
       if (answers) break
       await sleep(pollMillis)
     }
-    child.kill("SIGTERM")
-    const bound = setTimeout(() => child.kill("SIGKILL"), graceMillis)
+    child.stdio[3]?.destroy()
+    const bound = setTimeout(() => process.kill(-(child.pid ?? 0), "SIGKILL"), graceMillis)
     await ended
     clearTimeout(bound)
   } finally {
@@ -117,7 +122,7 @@ export const kafkaServer: Server = {
   prepare: async (home, ports) => {
     const java = await findJava()
     const jars = await kafkaJars(home, java)
-    const archive = await classArchive(jars, java, (file) => rehearse(home, java.program, jars, file))
+    const archive = await classArchive(home, jars, java, (file) => rehearse(home, java.program, jars, file))
     const flags = [...jvmFlags, ...(archive === undefined ? [] : [`-XX:SharedArchiveFile=${archive}`])]
     const data = path.join(home.dir, "kafka")
     if (!fs.existsSync(data)) await format(java.program, jars, flags, named(ports), data)
