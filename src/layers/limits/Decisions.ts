@@ -26,10 +26,20 @@ const denied: { readonly [S in Source]: Metric.Metric<number, unknown> } = {
   shadow: decided("denied", "shadow")
 }
 
-const refusals = Metric.counter("cribwork_limits_refusals_total", {
-  description: "Refusals, by a policy that had no room.",
-  incremental: true
-})
+/** One series a policy, made when it first refuses; policies are named in the program, so these are few. */
+const refusals = new Map<string, Metric.Metric<number, unknown>>()
+
+const refused = (policy: string): Metric.Metric<number, unknown> => {
+  const known = refusals.get(policy)
+  if (known !== undefined) return known
+  const series = Metric.counter("cribwork_limits_refusals_total", {
+    description: "Refusals, by a policy that had no room.",
+    incremental: true,
+    attributes: { policy }
+  })
+  refusals.set(policy, series)
+  return series
+}
 
 /** A peek that finds room is no decision; one that finds none turned somebody away. */
 export const count = (
@@ -45,6 +55,6 @@ export const count = (
     if (failure._tag !== "Fail" || failure.error.reason._tag !== "RateLimited") continue
     const { source, violated } = failure.error.reason
     denied[source].updateUnsafe(1, context)
-    for (const policy of violated) Metric.withAttributes(refusals, { policy }).updateUnsafe(1, context)
+    for (const policy of violated) refused(policy).updateUnsafe(1, context)
   }
 }

@@ -229,13 +229,23 @@ const quotaOf = (policy: Policy, ring: Ring | undefined, now: number): Quota =>
     ? new Quota(policy, policy.limit, 0)
     : new Quota(policy, policy.limit - ring.size, ring.at(0) + policy.windowMicros - now)
 
-/** A refusal, shared with whoever decides elsewhere. */
+/**
+ * A refusal, shared with whoever decides elsewhere. It is an answer and no accident, so it takes no stack
+ * trace: that is four fifths of its price, and a flood pays it once a request.
+ */
 export const rateLimited = (
   violated: Arr.NonEmptyReadonlyArray<PolicyName>,
   waitMicros: number,
   source: Source
-): LimiterError =>
-  new LimiterError({ reason: new RateLimited({ violated, retryAfter: fromMicros(waitMicros), source }) })
+): LimiterError => {
+  const traced = Error.stackTraceLimit
+  Error.stackTraceLimit = 0
+  try {
+    return new LimiterError({ reason: new RateLimited({ violated, retryAfter: fromMicros(waitMicros), source }) })
+  } finally {
+    Error.stackTraceLimit = traced
+  }
+}
 
 /** Whole microseconds of the monotonic clock. A double holds them exactly for three centuries. */
 export const nowMicros = (clock: Clock.Clock): number => Math.floor(Number(clock.monotonicTimeNanosUnsafe()) / 1000)

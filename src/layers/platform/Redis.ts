@@ -7,6 +7,8 @@
 import { Duration, Effect, Context, Layer, Random, Redacted, Schema } from "effect"
 import { Redis as Client } from "ioredis"
 
+import * as Deadlines from "./Deadlines.ts"
+
 /** No connection, or too much unanswered on it already. The command was not sent, or its answer is lost. */
 export class RedisUnavailable extends Schema.TaggedError<RedisUnavailable>()("RedisUnavailable", {
   detail: Schema.String
@@ -37,10 +39,13 @@ export interface RedisOptions {
   readonly bootWait: Duration.Duration
 }
 
-/** For a server in the same data centre: silence is noticed after a few deadlines of our callers. */
+/**
+ * For a server in the same data centre. Silence of a second is no pause of a busy machine; until it is
+ * noticed callers wait for their deadlines, `unansweredMax` of them at most.
+ */
 export const redisOptions: RedisOptions = {
   unansweredMax: 1024,
-  silenceMax: Duration.millis(250),
+  silenceMax: Duration.seconds(1),
   connectTimeout: Duration.seconds(2),
   backoffBase: Duration.millis(50),
   backoffCap: Duration.seconds(2),
@@ -67,6 +72,7 @@ const make = (url: Redacted.Redacted, options: RedisOptions) =>
   Effect.gen(function* () {
     const random = yield* Random.Random
     const log = Effect.runForkWith(yield* Effect.context<never>())
+    const deadlines = yield* Deadlines.make
     let trouble = "not connected yet"
     let away = false
     let unanswered = 0
@@ -116,21 +122,24 @@ const make = (url: Redacted.Redacted, options: RedisOptions) =>
           if (unanswered >= options.unansweredMax) {
             return Effect.fail(new RedisUnavailable({ detail: `${unanswered} commands are unanswered` }))
           }
-          const answer = Effect.callback<A, RedisError>((resume) => {
+          return Effect.callback<A, RedisError>((resume) => {
             const sent = send(client)
             unanswered++
+            const wait = deadlines.start(deadline, () =>
+              resume(Effect.fail(new RedisTimeout({ deadline: Duration.fromInputUnsafe(deadline) })))
+            )
             const answered = (outcome: Effect.Effect<A, RedisError>) => {
               unanswered--
+              wait.over = true
               return resume(outcome)
             }
             sent.then(
               (value) => answered(Effect.succeed(value)),
               (error: unknown) => answered(Effect.fail(failureOf(error)))
             )
-          })
-          return Effect.timeoutOrElse(answer, {
-            duration: deadline,
-            orElse: () => Effect.fail(new RedisTimeout({ deadline: Duration.fromInputUnsafe(deadline) }))
+            return Effect.sync(() => {
+              wait.over = true
+            })
           })
         }),
       ready: Effect.sync(() => client.status === "ready")
