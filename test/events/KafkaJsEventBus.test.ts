@@ -21,6 +21,10 @@ const wire = () => {
       sockets.add(socket)
       return socket
     },
+    /** Bytes go out and nothing comes back, as when a broker hangs. */
+    freeze: Effect.sync(() => {
+      for (const socket of sockets) socket.pause()
+    }),
     open: () => [...sockets].filter((socket) => !socket.destroyed).length,
     cut: Effect.sync(() => {
       broken = true
@@ -151,6 +155,24 @@ describeLive("EventBus (kafka)", ["kafka"], ({ kafka }) => {
       assert.isAbove(open(), 0)
       const [elapsed] = yield* Effect.timed(Effect.andThen(Fiber.interrupt(first), Scope.close(scope, Exit.void)))
       assert.isBelow(Duration.toMillis(elapsed), 2500)
+      yield* Effect.sleep("50 millis")
+      assert.strictEqual(open(), 0)
+    })
+  })
+
+  it.live("it closes in bounded time although a broker hangs, and leaves no socket open", () => {
+    const { freeze, openSocket, open } = wire()
+    const topic = topicOf("hang")
+    return Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const services = yield* Layer.buildWithScope(KafkaJsEventBus.layerWith({ ...options, openSocket }), scope)
+      yield* Effect.provide(publish(topic, "1"), services)
+      yield* freeze
+      const hanging = yield* publish(topic, "2").pipe(Effect.provide(services), Effect.exit, Effect.forkChild)
+      yield* Effect.sleep("50 millis")
+      const [elapsed] = yield* Effect.timed(Scope.close(scope, Exit.void))
+      assert.isBelow(Duration.toMillis(elapsed), 2500)
+      assert.isTrue(Exit.isFailure(yield* Fiber.join(hanging)))
       yield* Effect.sleep("50 millis")
       assert.strictEqual(open(), 0)
     })

@@ -95,7 +95,7 @@ describe("OutboxRelay, racing (memory)", () => {
         Effect.provide(Layer.merge(MemoryEventOutbox.layerWith(suiteBounds), MemoryEventBus.layer), { local: true }),
         Random.withSeed(seed)
       ),
-    { arbitrary: { runs: 25 } }
+    { arbitrary: { runs: 25 }, timeout: 60_000 }
   )
 
   let repeats = 0
