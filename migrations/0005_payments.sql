@@ -367,9 +367,9 @@ begin
   end loop;
 end $$;
 
--- Brings dead letters back, key and generation unchanged. Refuses what may have been executed once the
+-- Brings dead letters back, named by operation or charge (null: all), key and generation unchanged. Refuses what may have been executed once the
 -- provider no longer dedupes on its key, unless someone vouches for it.
-create function redrive(p_operations uuid[], p_limit int, p_evidence boolean, p_window interval)
+create function redrive(p_ids uuid[], p_limit int, p_evidence boolean, p_window interval)
 returns table (operation_id uuid, redriven boolean)
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -379,7 +379,7 @@ begin
     select c.operation_id as id, c.uncertain, o.charge_id,
       p_evidence or not c.uncertain or now() < o.first_sent_at + p_window - interval '1 hour' as safe
     from psp_commands c join operations o on o.id = c.operation_id join charges ch on ch.id = o.charge_id
-    where c.state = 'dead' and (p_operations is null or c.operation_id = any (p_operations))
+    where c.state = 'dead' and (p_ids is null or c.operation_id = any (p_ids) or o.charge_id = any (p_ids))
     order by c.operation_id limit p_limit
     for no key update of ch
   loop
@@ -419,6 +419,22 @@ language sql security definer set search_path = public, pg_temp as $$
   )
   select (select count(*) from gone)::int + (select count(*) from forgotten)::int
 $$;
+
+-- Which database this is: one that was restored, or made anew, or promoted in another's place has another name.
+create table installations (id uuid primary key default gen_random_uuid(), created_at timestamptz not null default now());
+insert into installations default values;
+
+create function store_epoch() returns text
+language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+  here text;
+begin
+  select id::text into here from public.installations;
+  return here || '.' || (select system_identifier from pg_control_system()) || '.' ||
+    (select timeline_id from pg_control_checkpoint());
+exception when insufficient_privilege then
+  return here; -- A hosted database that keeps this to itself.
+end $$;
 
 -- Programs read everything and write nothing but through these functions, which run as the owner.
 grant select on charges, operations, idempotency_keys, tombstones, psp_commands, psp_attempts, charge_statements

@@ -144,6 +144,12 @@ create table idempotency_keys (
 
 CREATE INDEX idempotency_keys_expiring ON public.idempotency_keys USING btree (expires_at) WHERE (outcome IS NOT NULL);
 
+create table installations (
+  id uuid not null default gen_random_uuid(),
+  created_at timestamp with time zone not null default now(),
+  constraint installations_pkey PRIMARY KEY (id)
+);
+
 create table migrations (
   id integer not null,
   file text not null,
@@ -776,7 +782,7 @@ AS $function$
   select (select count(*) from gone)::int + (select count(*) from forgotten)::int
 $function$;
 
-CREATE OR REPLACE FUNCTION public.redrive(p_operations uuid[], p_limit integer, p_evidence boolean, p_window interval)
+CREATE OR REPLACE FUNCTION public.redrive(p_ids uuid[], p_limit integer, p_evidence boolean, p_window interval)
  RETURNS TABLE(operation_id uuid, redriven boolean)
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -789,7 +795,7 @@ begin
     select c.operation_id as id, c.uncertain, o.charge_id,
       p_evidence or not c.uncertain or now() < o.first_sent_at + p_window - interval '1 hour' as safe
     from psp_commands c join operations o on o.id = c.operation_id join charges ch on ch.id = o.charge_id
-    where c.state = 'dead' and (p_operations is null or c.operation_id = any (p_operations))
+    where c.state = 'dead' and (p_ids is null or c.operation_id = any (p_ids) or o.charge_id = any (p_ids))
     order by c.operation_id limit p_limit
     for no key update of ch
   loop
@@ -942,6 +948,22 @@ begin
   select s.ord, s.seq from staged s order by s.ord;
 end $function$;
 
+CREATE OR REPLACE FUNCTION public.store_epoch()
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+declare
+  here text;
+begin
+  select id::text into here from public.installations;
+  return here || '.' || (select system_identifier from pg_control_system()) || '.' ||
+    (select timeline_id from pg_control_checkpoint());
+exception when insufficient_privilege then
+  return here; -- A hosted database that keeps this to itself.
+end $function$;
+
 CREATE OR REPLACE FUNCTION public.told_of(k idempotency_keys)
  RETURNS jsonb
  LANGUAGE sql
@@ -983,7 +1005,7 @@ grant execute on function park_event(p_owner text, p_topic text, p_key text, p_e
 
 grant execute on function reap(p_limit integer, p_tombstone interval) to cribwork_app;
 
-grant execute on function redrive(p_operations uuid[], p_limit integer, p_evidence boolean, p_window interval) to cribwork_app;
+grant execute on function redrive(p_ids uuid[], p_limit integer, p_evidence boolean, p_window interval) to cribwork_app;
 
 grant execute on function redrive_events(p_topic text, p_key text) to cribwork_app;
 
@@ -998,6 +1020,8 @@ grant execute on function stage_command(p_operation uuid, p_tenant text, p_trace
 grant execute on function stage_event(p_topic text, p_key text, p_event_id uuid, p_type text, p_headers jsonb, p_payload text) to cribwork_app;
 
 grant execute on function stage_events(p_events jsonb) to cribwork_app;
+
+grant execute on function store_epoch() to public;
 
 grant execute on function told_of(k idempotency_keys) to public;
 

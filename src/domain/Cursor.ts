@@ -8,6 +8,9 @@ export const Cursor = Schema.String.pipe(
 )
 export type Cursor = typeof Cursor.Type
 
+/** Rows of one page, at most. */
+export const pageMax = 100
+
 export interface PageRequest {
   readonly limit: number
   /** The last row of the page before. */

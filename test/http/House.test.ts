@@ -1,21 +1,31 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Logger } from "effect"
+import { ConfigProvider, Effect, Layer, Logger } from "effect"
 import { HttpApi } from "effect/http-api"
 
 import { Api } from "../../src/domain/api/Api.ts"
 import { openApiOf } from "../../src/domain/api/OpenApiDocument.ts"
 import { problemNames, table } from "../../src/domain/api/ProblemTable.ts"
-import * as Routes from "../../src/layers/http/Routes.ts"
-import { Readiness } from "../../src/layers/platform/Readiness.ts"
-import { ask, ground, newKey } from "./Trial.ts"
+import * as MemoryLimiter from "../../src/layers/limits/MemoryLimiter.ts"
+import * as Readiness from "../../src/layers/platform/Readiness.ts"
+import * as Settings from "../../src/layers/platform/Settings.ts"
+import * as Features from "../../src/programs/stacks/Features.ts"
+import * as Memory from "../../src/programs/stacks/Memory.ts"
+import { ask, newKey } from "./Trial.ts"
 
-const house = (environment?: Record<string, string>) =>
-  Routes.layer.pipe(Layer.provideMerge(ground(environment)), Layer.provide(Logger.layer([])))
+const house = () =>
+  Features.api.pipe(
+    Layer.provideMerge(
+      Layer.mergeAll(Readiness.layer, Layer.fresh(MemoryLimiter.layer), Layer.fresh(Memory.stack.books))
+    ),
+    Layer.provideMerge(Settings.layer),
+    Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ PORT: "0" }))),
+    Layer.provide(Logger.layer([]))
+  )
 
 describe("The house", () => {
   it.live("is alive, and ready when all it depends on answers", () =>
     Effect.gen(function* () {
-      const readiness = yield* Readiness
+      const readiness = yield* Readiness.Readiness
       yield* readiness.register("postgres", Effect.void)
       assert.deepStrictEqual((yield* ask("/health/live")).body, { status: "live" })
       const ready = yield* ask("/health/ready")
@@ -26,7 +36,7 @@ describe("The house", () => {
 
   it.live("says which dependency does not answer, also when it hangs, and not why", () =>
     Effect.gen(function* () {
-      const readiness = yield* Readiness
+      const readiness = yield* Readiness.Readiness
       yield* readiness.register("postgres", Effect.void)
       yield* readiness.register("redis", Effect.die(new Error("hunter2")))
       yield* readiness.register("kafka", Effect.never)

@@ -163,18 +163,18 @@ describe("OpenApiDocument", () => {
   )
 
   it("refuses what the server does not answer, so that the test above can fail", () => {
-    const schema = { $ref: "#/components/schemas/card-declined" }
+    const schema = { $ref: "#/components/schemas/idempotency-key-reused" }
     const body = {
-      type: "/problems/card-declined",
-      status: 402,
-      title: "Card declined",
+      type: "/problems/idempotency-key-reused",
+      status: 422,
+      title: "Idempotency key reused",
       request_id: "r",
-      safe_new_key: true,
+      safe_new_key: false,
       retryable: false
     }
     assert.isTrue(fits(trial, schema, body))
     assert.isFalse(fits(trial, schema, { ...body, status: 400 }))
-    assert.isFalse(fits(trial, schema, { ...body, request_id: undefined, safe_new_key: false }))
+    assert.isFalse(fits(trial, schema, { ...body, request_id: undefined, safe_new_key: true }))
     const { request_id: _, ...without } = body
     assert.isFalse(fits(trial, schema, without))
   })

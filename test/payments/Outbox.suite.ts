@@ -185,7 +185,8 @@ export const outboxSuite = <E>(
           rows.map((row) => row.operation),
           last.operation
         )
-        const only = { operations: [last.operation], limit: 10, evidence: false }
+        assert.deepStrictEqual(yield* outbox.deadLetter(charge.id), letter)
+        const only = { operations: [charge.id], limit: 10, evidence: false }
         assert.deepStrictEqual(yield* outbox.redrive(only), { redriven: [last.operation], refused: [] })
         assert.deepStrictEqual(yield* outbox.redrive(only), { redriven: [], refused: [] })
         assert.strictEqual((yield* charges.find(asked.tenant, charge.id)).operationState, "accepted")

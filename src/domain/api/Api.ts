@@ -5,6 +5,9 @@
 import { Context } from "effect"
 import { HttpApi, OpenApi } from "effect/http-api"
 
+import { AccountsApi } from "./AccountsApi.ts"
+import { ChargesApi } from "./ChargesApi.ts"
+import { DeadLettersApi } from "./DeadLettersApi.ts"
 import { Edge } from "./Edge.ts"
 import { HealthApi } from "./HealthApi.ts"
 import { OpsApi } from "./OpsApi.ts"
@@ -22,6 +25,9 @@ export class Api extends HttpApi.make("cribwork")
   .add(HealthApi)
   .add(PagesApi)
   .add(OpsApi)
+  .add(ChargesApi)
+  .add(AccountsApi)
+  .add(DeadLettersApi)
   .middleware(Edge)
   .annotateMerge(strictness)
   .annotate(OpenApi.Title, "Cribwork")

@@ -4,15 +4,48 @@ import { Duration } from "effect"
 import type { UnknownKey } from "../access/ApiKeys.ts"
 import type { AccessUnavailable } from "../access/AuditLog.ts"
 import type { LimiterError } from "../limits/Limiter.ts"
-import { because, InvalidRequest, type Problem, QuotaExceeded, Unauthenticated, Unavailable } from "./Problem.ts"
+import type { AcceptError, NoSuchCharge } from "../payments/Charges.ts"
+import type { KeyInvalid, KeyMissing } from "../payments/IdempotencyKey.ts"
+import type { KeysUnavailable, NoSuchKey } from "../payments/IdempotencyStore.ts"
+import type { LedgerUnavailable, NoSuchAccount } from "../payments/Ledger.ts"
+import type { NoSuchDeadLetter, OutboxUnavailable } from "../payments/Outbox.ts"
+import type { TransactionFailed } from "../Transactions.ts"
+import * as Problem from "./Problem.ts"
+import { because, InvalidRequest, QuotaExceeded, Unauthenticated, Unavailable } from "./Problem.ts"
 
-export type Failure = LimiterError["reason"] | UnknownKey | AccessUnavailable
+export type Failure =
+  | LimiterError["reason"]
+  | UnknownKey
+  | AccessUnavailable
+  | TransactionFailed
+  | KeyMissing
+  | KeyInvalid
+  | AcceptError["reason"]
+  | NoSuchCharge
+  | NoSuchKey
+  | KeysUnavailable
+  | NoSuchDeadLetter
+  | OutboxUnavailable
+  | NoSuchAccount
+  | LedgerUnavailable
 
 /** How long a client waits before it asks again about something that does not answer. */
 export const unavailableRetryMillis = 1000
 
 const unavailable = (detail: string, failure: Failure) =>
   because(new Unavailable({ detail, retry_after_ms: unavailableRetryMillis }), failure)
+
+/** Asked again under the same key, nothing happens twice. */
+const paymentsAway = (failure: Failure) =>
+  because(
+    new Unavailable({
+      detail: "Payments cannot be reached at the moment.",
+      retry_after_ms: unavailableRetryMillis,
+      safe_new_key: false,
+      retryable: true
+    }),
+    failure
+  )
 
 const uncountable = (detail: string) => new InvalidRequest({ errors: [{ in: "body", pointer: "", detail }] })
 
@@ -24,13 +57,28 @@ const rows = {
     uncountable(`This costs ${cost} units; policy ${policy} allows at most ${limit}.`),
   CostNotCountable: ({ cost }) => uncountable(`A cost of ${cost} is not a whole number of units.`),
   UnknownKey: () => new Unauthenticated({ detail: "No such API key, or it was revoked." }),
-  AccessUnavailable: (failure) => unavailable("API keys cannot be checked at the moment.", failure)
-} satisfies { readonly [F in Failure as F["_tag"]]: (failure: F) => Problem }
+  AccessUnavailable: (failure) => unavailable("API keys cannot be checked at the moment.", failure),
+  TransactionFailed: (failure) => unavailable("Whether it was done is not known.", failure),
+  KeyMissing: () => new Problem.IdempotencyKeyMissing({}),
+  KeyInvalid: ({ why }) => new Problem.IdempotencyKeyInvalid({ detail: `The key is ${why}.` }),
+  KeyReused: () => new Problem.IdempotencyKeyReused({}),
+  ResultExpired: ({ charge }) => new Problem.OperationResultExpired(charge === null ? {} : { charge }),
+  OrderAlreadyCharged: ({ charge }) => new Problem.OrderAlreadyCharged({ charge }),
+  OperationInProgress: () => new Problem.OperationInProgress({ retry_after_ms: unavailableRetryMillis }),
+  ChargesUnavailable: (failure) => paymentsAway(failure),
+  NoSuchCharge: () => new Problem.ChargeNotFound({}),
+  NoSuchKey: () => new Problem.IdempotencyKeyNotFound({}),
+  KeysUnavailable: (failure) => paymentsAway(failure),
+  NoSuchDeadLetter: () => new Problem.DeadLetterNotFound({}),
+  OutboxUnavailable: (failure) => paymentsAway(failure),
+  NoSuchAccount: () => new Problem.AccountNotFound({}),
+  LedgerUnavailable: (failure) => paymentsAway(failure)
+} satisfies { readonly [F in Failure as F["_tag"]]: (failure: F) => Problem.Problem }
 
 type Rows = typeof rows
 
 /** The problem of one failure, as precisely as its row says, so that an endpoint can declare it. */
 export const problemOf = <F extends Failure>(failure: F): ReturnType<Rows[F["_tag"]]> => {
-  const row: (failure: never) => Problem = rows[failure._tag]
+  const row: (failure: never) => Problem.Problem = rows[failure._tag]
   return row(failure as never) as never
 }

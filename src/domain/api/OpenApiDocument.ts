@@ -7,7 +7,7 @@ import { Context, Schema } from "effect"
 import { HttpApi, type HttpApiEndpoint, type HttpApiGroup, OpenApi } from "effect/http-api"
 
 import { Authenticated, NeededScope } from "./Edge.ts"
-import { problemNames, table } from "./ProblemTable.ts"
+import { problemNames, storedOutcomes, table } from "./ProblemTable.ts"
 
 export type Json = { [member: string]: Json } | Array<Json> | string | number | boolean | null
 type Members = { [member: string]: Json }
@@ -51,7 +51,8 @@ const problems = (schemas: { [name: string]: Members }) => {
     const schema = schemas[name]
     if (schema === undefined) continue
     const required = (schema["required"] ?? []) as Array<string>
-    schema["required"] = [...new Set(["type", "status", "title", "request_id", ...required])]
+    const named = storedOutcomes.has(name) ? [] : ["request_id"]
+    schema["required"] = [...new Set(["type", "status", "title", ...named, ...required])]
     schema["additionalProperties"] = true
     schema["description"] = table[name].doc
     ;(schema["properties"] as { status: Members }).status["type"] = "integer"

@@ -59,6 +59,7 @@ export class OrderAlreadyCharged extends named<OrderAlreadyCharged>()("order-alr
 export class InvalidCharge extends named<InvalidCharge>()("invalid-charge") {}
 export class CardDeclined extends named<CardDeclined>()("card-declined") {}
 export class InsufficientFunds extends named<InsufficientFunds>()("insufficient-funds") {}
+export class AccountLimit extends named<AccountLimit>()("account-limit") {}
 export class ChargeNotFound extends named<ChargeNotFound>()("charge-not-found") {}
 export class AccountNotFound extends named<AccountNotFound>()("account-not-found") {}
 export class DeadLetterNotFound extends named<DeadLetterNotFound>()("dead-letter-not-found") {}

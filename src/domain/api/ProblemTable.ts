@@ -196,13 +196,32 @@ export const table = {
     402,
     "Card declined",
     "The payment provider refused the charge for good. No money moved, and this answer stays the answer of this key. Another try is a new intent: use a new key.",
-    { ...newKey(true), ...again(false), ...charge, failure_code: Schema.optionalKey(Schema.String) }
+    {
+      ...newKey(true),
+      ...again(false),
+      charge: Schema.String,
+      id: Schema.String,
+      operation_state: Schema.Literal("failed"),
+      amount: Schema.Int,
+      currency: Schema.String,
+      source: Schema.String,
+      description: Schema.NullOr(Schema.String),
+      order_id: Schema.NullOr(Schema.String),
+      created_at: Schema.String,
+      failure: Schema.Struct({ code: Schema.String, message: Schema.String })
+    }
   ),
   "insufficient-funds": row(
     422,
     "Insufficient funds",
     "An account would go below its floor, holds included. No money moved, and this answer stays the answer of this key.",
-    { ...newKey(true), ...again(false), ...charge }
+    { ...newKey(true), ...again(false), charge: Schema.Null, short_by: Schema.Int }
+  ),
+  "account-limit": row(
+    422,
+    "Account limit",
+    "A sum of an account would no longer fit in 64 bits. No money moved, and this answer stays the answer of this key.",
+    { ...newKey(true), ...again(false), charge: Schema.Null }
   ),
   "charge-not-found": row(404, "No such charge", "There is no charge of this id among yours."),
   "account-not-found": row(404, "No such account", "There is no account of this id among yours."),
@@ -212,3 +231,10 @@ export const table = {
 
 export type ProblemName = keyof typeof table
 export const problemNames = Object.keys(table) as ReadonlyArray<ProblemName>
+
+/** Outcomes that stand under an idempotency key: told again as they are, so no one request's id is in them. */
+export const storedOutcomes: ReadonlySet<ProblemName> = new Set([
+  "card-declined",
+  "insufficient-funds",
+  "account-limit"
+])

@@ -75,7 +75,7 @@ export interface Redriven {
   readonly refused: ReadonlyArray<string>
 }
 
-/** Which dead letters to redrive. `evidence`: someone has looked, and vouches that it is safe. */
+/** Which dead letters to redrive, by their ids or their charges'. `evidence`: someone has looked, and vouches that it is safe. */
 export interface RedriveRequest {
   readonly operations: ReadonlyArray<string> | "all"
   readonly limit: number
@@ -106,7 +106,8 @@ export class Outbox extends Context.Service<
     /** False: the lease was lost, nothing changed. */
     readonly ack: (lease: Lease, ack: Ack) => Effect.Effect<boolean, OutboxUnavailable>
     readonly deadLetters: (page: PageRequest) => Effect.Effect<Page<DeadLetter>, OutboxUnavailable>
-    readonly deadLetter: (operation: string) => Effect.Effect<DeadLetter, NoSuchDeadLetter | OutboxUnavailable>
+    /** By its id or its charge's. */
+    readonly deadLetter: (id: string) => Effect.Effect<DeadLetter, NoSuchDeadLetter | OutboxUnavailable>
     /** Joins the ambient transaction, so that the audit entry commits with it. */
     readonly redrive: (request: RedriveRequest) => Effect.Effect<Redriven, OutboxUnavailable>
   }

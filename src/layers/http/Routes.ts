@@ -3,14 +3,24 @@ import { Layer } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 
 import { Api } from "../../domain/api/Api.ts"
+import * as AccountsRoutes from "./AccountsRoutes.ts"
 import * as Authentication from "./Authentication.ts"
+import * as ChargesRoutes from "./ChargesRoutes.ts"
+import * as DeadLettersRoutes from "./DeadLettersRoutes.ts"
 import * as EdgeProblems from "./EdgeProblems.ts"
 import * as HealthRoutes from "./HealthRoutes.ts"
 import * as OpsRoutes from "./OpsRoutes.ts"
 import * as PagesRoutes from "./PagesRoutes.ts"
 import * as Server from "./Server.ts"
 
-const handlers = Layer.mergeAll(HealthRoutes.layer, PagesRoutes.layer, OpsRoutes.layer)
+const handlers = Layer.mergeAll(
+  HealthRoutes.layer,
+  PagesRoutes.layer,
+  OpsRoutes.layer,
+  ChargesRoutes.layer,
+  AccountsRoutes.layer,
+  DeadLettersRoutes.layer
+)
 
 const routes = HttpApiBuilder.layer(Api).pipe(
   Layer.provide(handlers),

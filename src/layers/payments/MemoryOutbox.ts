@@ -102,7 +102,7 @@ const make = Effect.gen(function* () {
 
   const deadLetter: Outbox["Service"]["deadLetter"] = (operation) =>
     Effect.flatMap(dead, (letters) => {
-      const found = letters.find((letter) => letter.operation === operation)
+      const found = letters.find((letter) => letter.operation === operation || letter.charge.id === operation)
       return found === undefined ? Effect.fail(new NoSuchDeadLetter({ id: operation })) : Effect.succeed(found)
     })
 
@@ -110,7 +110,9 @@ const make = Effect.gen(function* () {
     Effect.map(Clock.currentTimeMillis, (now) => {
       const chosen = [...books.commands.values()]
         .filter(
-          ({ state, operation }) => state === "dead" && (operations === "all" || operations.includes(operation.id))
+          ({ state, operation }) =>
+            state === "dead" &&
+            (operations === "all" || operations.includes(operation.id) || operations.includes(operation.charge))
         )
         .toSorted((a, b) => (a.operation.id < b.operation.id ? -1 : 1))
         .slice(0, limit)

@@ -105,7 +105,7 @@ const make = Effect.gen(function* () {
             order by p.epoch desc limit ${historyMax}) a) as history
       from psp_commands c join operations o on o.id = c.operation_id join charge_statements s on s.id = o.charge_id
       where c.state = 'dead' and c.operation_id < ${before}::uuid
-        and (${only}::uuid is null or c.operation_id = ${only}::uuid)
+        and (${only}::uuid is null or ${only}::uuid in (c.operation_id, o.charge_id))
       order by c.operation_id desc limit ${limit}`.pipe(
       Effect.mapError(unavailable),
       Effect.flatMap((rows) => Effect.orDie(decodeDead(rows))),

@@ -1,0 +1,22 @@
+/** What a program does, open to any stack: each names the boxes it needs and no others. */
+import { Layer } from "effect"
+
+import * as OutboxRelay from "../../layers/events/OutboxRelay.ts"
+import * as Routes from "../../layers/http/Routes.ts"
+import * as ChargeIntake from "../../layers/payments/ChargeIntake.ts"
+import * as DeadLetterDesk from "../../layers/payments/DeadLetterDesk.ts"
+import * as PspWorker from "../../layers/payments/PspWorker.ts"
+import * as Reaper from "../../layers/payments/Reaper.ts"
+import * as Wake from "../../layers/payments/Wake.ts"
+
+/** Answers HTTP. */
+export const api = Routes.layer.pipe(
+  Layer.provide([ChargeIntake.layer, DeadLetterDesk.layer]),
+  Layer.provide(Wake.layer)
+)
+
+/** Carries commands to the provider, and keys to their graves. */
+export const worker = Layer.mergeAll(PspWorker.layer.pipe(Layer.provide(Wake.layer)), Reaper.layer)
+
+/** Carries staged events to the bus. */
+export const relay = OutboxRelay.layer

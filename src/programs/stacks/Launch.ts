@@ -1,0 +1,61 @@
+/**
+ * How every program runs: settings first, then what the program is, until a signal. The first SIGINT or
+ * SIGTERM drains and ends with 0; a second one ends at once. A start that fails says why in a sentence and
+ * ends with 1, or with 2 when a setting is wrong.
+ */
+import { NodeRuntime } from "@effect/platform-node"
+import { Cause, Effect, Layer } from "effect"
+
+import * as Readiness from "../../layers/platform/Readiness.ts"
+import * as Settings from "../../layers/platform/Settings.ts"
+import * as Telemetry from "../../layers/platform/Telemetry.ts"
+import type { Ground } from "./Stack.ts"
+
+/** Failures that a person can mend are told as a sentence; others are ours, and come with their trace. */
+const explain = (cause: Cause.Cause<unknown>) => {
+  const failure = cause.reasons.find(Cause.isFailReason)?.error
+  return failure instanceof Error && failure.message !== "" ? failure.message : Cause.pretty(cause)
+}
+
+const exitCode = (cause: Cause.Cause<unknown>) =>
+  cause.reasons.some((reason) => Cause.isFailReason(reason) && reason.error instanceof Settings.WrongSettings) ? 2 : 1
+
+/** Nothing of ours outlives us: children follow a pipe of this process, which ends with it. */
+const endAtOnceWhenAskedTwice = () => {
+  let asked = 0
+  const onSignal = () => {
+    asked += 1
+    if (asked > 1) process.exit(130)
+  }
+  process.on("SIGINT", onSignal)
+  process.on("SIGTERM", onSignal)
+}
+
+const grounded = <A, E>(program: string, layer: Layer.Layer<A, E, Ground>) =>
+  layer.pipe(Layer.provide([Readiness.layer, Telemetry.layer(program)]), Layer.provide(Settings.layer))
+
+const main = <E>(program: string, effect: Effect.Effect<unknown, E>): void =>
+  effect.pipe(
+    Effect.catchCauseIf(
+      (cause) => !Cause.hasInterruptsOnly(cause),
+      (cause) =>
+        Effect.sync(() => {
+          process.stderr.write(`${program}: ${explain(cause)}\n`)
+          process.exitCode = exitCode(cause)
+        })
+    ),
+    NodeRuntime.runMain({
+      disableErrorReporting: true,
+      teardown: (exit, onExit) => onExit(exit._tag === "Success" ? Number(process.exitCode ?? 0) : 0)
+    })
+  )
+
+/** Runs until it is told to stop. */
+export const launch = <A, E>(program: string, layer: Layer.Layer<A, E, Ground>): void => {
+  endAtOnceWhenAskedTwice()
+  main(program, Layer.launch(grounded(program, layer)))
+}
+
+/** Runs to its end. */
+export const finish = <A, E>(program: string, layer: Layer.Layer<A, E, Ground>): void =>
+  main(program, Effect.scoped(Layer.build(grounded(program, layer))))

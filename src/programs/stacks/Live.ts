@@ -1,0 +1,21 @@
+/** Servers that others run. A program whose server is not named does not start, and none changes the schema. */
+import { Layer } from "effect"
+
+import * as MemoryBreakers from "../../layers/breakers/MemoryBreakers.ts"
+import * as Migrations from "../../layers/platform/Migrations.ts"
+import * as Postgres from "../../layers/platform/Postgres.ts"
+import * as Sql from "./Sql.ts"
+import { from, type Stack } from "./Stack.ts"
+
+const database = from("DATABASE_URL", Sql.databaseUrl, Postgres.layer)
+
+/** Fails unless `migrate` has brought the database to this code's schema. */
+const migrated = Layer.effectDiscard(Migrations.verify()).pipe(Layer.provideMerge(database))
+
+export const stack = {
+  books: Sql.books.pipe(Layer.provide(migrated)),
+  limiter: Sql.limiter,
+  bus: Sql.kafka,
+  provider: Sql.provider,
+  breakers: MemoryBreakers.layer
+} satisfies Stack<unknown>
