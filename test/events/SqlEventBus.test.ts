@@ -1,5 +1,5 @@
 import { assert, layer } from "@effect/vitest"
-import { ConfigProvider, Deferred, Duration, Effect, Fiber, Layer, Stream } from "effect"
+import { ConfigProvider, Deferred, Duration, Effect, Fiber, Layer, Random, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 
 import { EventBus } from "../../src/domain/events/EventBus.ts"
@@ -40,6 +40,27 @@ layer(busLayer, { excludeTestServices: true, timeout: "60 seconds" })("SqlEventB
         got.map((one) => one.offset),
         [0]
       )
+    })
+  )
+
+  it.effect("writers that meet in the same partitions, each in another order, never deadlock", () =>
+    Effect.gen(function* () {
+      const wide = yield* Effect.provide(EventBus, SqlEventBus.layerWith({ ...options, topics: [], partitions: 50 }))
+      const write = Effect.gen(function* () {
+        const [first, ...others] = yield* Random.shuffle(Array.from({ length: 20 }, (_, n) => n))
+        for (let batch = 0; batch < 25; batch++) {
+          const at = (n: number) => ({ ...record("wide.v1", "k"), partition: (n * 7 + batch) % 50 })
+          yield* wide.publish([at(first ?? 0), ...others.map(at)])
+        }
+      })
+      yield* Effect.all(
+        Array.from({ length: 8 }, () => write),
+        { concurrency: "unbounded" }
+      )
+      const sql = yield* SqlClient.SqlClient
+      assert.deepStrictEqual(yield* sql`select count(*)::int as records from event_log where topic = 'wide.v1'`, [
+        { records: 4000 }
+      ])
     })
   )
 
