@@ -42,8 +42,9 @@ describe("Process", () => {
     assert.isUndefined(findRunning(nobodys, pid))
     assert.strictEqual(await stop(pid, nobodys, "SIGKILL", 1000), "stopped")
     assert.isTrue(ours(commandLine(pid)))
-    foreign.kill("SIGKILL")
-    await once(foreign, "exit")
+    foreign.kill("SIGTERM")
+    // Had it been killed above, it would have ended by that signal.
+    assert.deepStrictEqual(await once(foreign, "exit"), [null, "SIGTERM"])
   })
 
   it("finds ours when the record is lost or names somebody else", async () => {
