@@ -162,6 +162,7 @@ describe("RedisLimiter", () => {
   })
 })
 
+// It kills the server it talks to, so it starts one of its own.
 describe.runIf(RedisServer.installed)("RedisLimiter in an outage (needs redis-server in the PATH)", () => {
   const deadline = Duration.millis(40)
   const arranged = Effect.gen(function* () {

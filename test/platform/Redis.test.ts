@@ -95,6 +95,7 @@ describe("Redis, absent", () => {
   })
 })
 
+// It kills the server it talks to, so it starts one of its own.
 describe.runIf(RedisServer.installed)("Redis (needs redis-server in the PATH)", () => {
   it.live("answers typed commands, and tells a refusal from an absence", () =>
     Effect.gen(function* () {

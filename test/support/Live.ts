@@ -37,6 +37,7 @@ export const describeLive = <const S extends Server>(
       body(Object.fromEntries(urls) as Record<S, string>)
     })
   } else {
+    // Its server is not there; the run ends by saying so.
     describe.skip(name, { meta: { absentServers: absent } }, () => {
       it(`needs ${absent.map((server) => variables[server]).join(" and ")}`, () => {})
     })

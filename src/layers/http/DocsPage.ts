@@ -46,7 +46,7 @@ const referenced = (schema: Members): string | undefined => {
 
 /** The schemas that a response may have: one, or those of a union. */
 const alternatives = (schema: Members): ReadonlyArray<Members> =>
-  Array.isArray(schema["anyOf"]) ? (schema["anyOf"] as unknown as ReadonlyArray<Members>) : [schema]
+  Array.isArray(schema["anyOf"]) ? (schema["anyOf"] as ReadonlyArray<Members>) : [schema]
 
 const named = (schema: Members): string =>
   alternatives(schema)
