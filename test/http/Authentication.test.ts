@@ -46,6 +46,22 @@ const full = (address: string) =>
     )
   )
 
+/** How often the limiter was asked about an address. */
+const peeking = (count: { peeks: number }) =>
+  Layer.effect(
+    Limiter,
+    Effect.map(Limiter, (limiter) =>
+      Limiter.of({
+        ...limiter,
+        peek: (ask) =>
+          Effect.suspend(() => {
+            count.peeks += 1
+            return limiter.peek(ask)
+          })
+      })
+    )
+  )
+
 const cannotDecide = () =>
   Effect.fail(new LimiterError({ reason: new CannotDecide({ cause: "unplugged on purpose" }) }))
 
@@ -139,6 +155,15 @@ describe("Authentication", () => {
       assert.strictEqual((yield* wrongFrom("203.0.113.9, 203.0.113.2")).status, 429)
     }).pipe(Effect.provide(server({ ACCESS_FAILURES_MAX: "1", HTTP_TRUSTED_PROXIES: "1" })))
   )
+
+  it.live("asks about an address once, and nothing more while its keys are good", () => {
+    const count = { peeks: 0 }
+    return Effect.gen(function* () {
+      const headers = yield* newKey()
+      for (let sent = 0; sent < 4; sent++) yield* ask("/v1/things/7", { headers })
+      assert.strictEqual(count.peeks, 1)
+    }).pipe(Effect.provide(server({}, peeking(count))))
+  })
 
   it.live("meters routes without a key by address", () =>
     Effect.gen(function* () {

@@ -65,6 +65,7 @@ describe("The house", () => {
 
   it.live("has a reference that lists every route and needs no other host", () =>
     Effect.gen(function* () {
+      assert.strictEqual((yield* ask("/")).headers.get("location"), "/docs")
       const { headers, text } = yield* ask("/docs")
       HttpApi.reflect(Api, {
         onGroup: () => undefined,

@@ -72,6 +72,17 @@ describe("Problems", () => {
     }).pipe(Effect.provide(server()))
   )
 
+  it.live("stand at every path that is not spelled exactly", () =>
+    Effect.gen(function* () {
+      const headers = yield* newKey()
+      assert.strictEqual((yield* ask("/v1/things", { headers })).status, 200)
+      for (const path of ["//v1/things", "/v1//things", "/V1/things", "/v1/things%2F"]) {
+        isProblem(yield* ask(path, { headers }), 404, "not-found")
+        isProblem(yield* ask(path, { headers, method: "DELETE" }), 404, "not-found")
+      }
+    }).pipe(Effect.provide(server()))
+  )
+
   it.live("name every wrong place of a request by its JSON pointer, unknown members too", () =>
     Effect.gen(function* () {
       const headers = { ...json, ...(yield* newKey()) }
@@ -85,6 +96,8 @@ describe("Problems", () => {
       const charge = yield* ask("/v1/charging", { method: "POST", body: "{}", headers })
       isProblem(charge, 422, "invalid-charge")
       assert.strictEqual(charge.body["safe_new_key"], true)
+      const mess = `{${Array.from({ length: 1000 }, (_, one) => `"m${one}":1`).join(",")}}`
+      assert.strictEqual(places(yield* ask("/v1/things", { method: "POST", body: mess, headers })).length, 32)
     }).pipe(Effect.provide(server()))
   )
 

@@ -28,6 +28,9 @@ const started = (environment: Record<string, string>) =>
 /** Waits until the server has begun with a request of ours. */
 const answering = Effect.sleep("60 millis")
 
+const request = (path: string, id: string, last = "") =>
+  `GET ${path} HTTP/1.1\r\nHost: a\r\nX-Request-Id: ${id}\r\n${last}\r\n`
+
 describe("Server", () => {
   it.live("gives a client its time for the head of a request, and no more", () =>
     Effect.gen(function* () {
@@ -108,6 +111,45 @@ describe("Server", () => {
     Effect.gen(function* () {
       assert.match(yield* raw("GET /trace HTTP/1.1\r\nHost: a\r\n\r\n"), /^HTTP\/1\.1 200 /)
     }).pipe(Effect.provide(server({ HTTP_KEEP_ALIVE: "100 millis" })))
+  )
+
+  it.live("answers requests that were sent without waiting in their order, each under its own id", () =>
+    Effect.gen(function* () {
+      const heard = yield* raw(
+        request("/nap/150", "one") + request("/nowhere", "two") + request("/nap/1", "three", "Connection: close\r\n")
+      )
+      const answers = [...heard.matchAll(/HTTP\/1\.1 (\d{3}) [\s\S]*?x-request-id: (\w+)/g)].map(([, status, id]) => [
+        status,
+        id
+      ])
+      assert.deepStrictEqual(answers, [
+        ["200", "one"],
+        ["404", "two"],
+        ["200", "three"]
+      ])
+    }).pipe(Effect.provide(server()))
+  )
+
+  it.live("lets go of a client that asks and never reads, and keeps its place for others", () =>
+    Effect.gen(function* () {
+      // Far more answers than the buffers between the two sides hold.
+      const flood = "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n".repeat(50_000)
+      const deaf = yield* Effect.forkChild(raw(flood, { deafMillis: 3000 }))
+      yield* Effect.sleep("500 millis")
+      assert.strictEqual((yield* ask("/trace")).status, 200)
+      const heard = yield* Fiber.join(deaf)
+      assert.isBelow(heard.split("HTTP/1.1 404").length, 50_000)
+    }).pipe(
+      Effect.provide(
+        server({
+          HTTP_REQUESTS_MAX: "2",
+          HTTP_HEADERS_TIMEOUT: "300 millis",
+          HTTP_REQUEST_TIMEOUT: "300 millis",
+          HTTP_ANSWER_TIMEOUT: "300 millis",
+          HTTP_WAIT_MAX: "300 millis"
+        })
+      )
+    )
   )
 
   it.live("ignores an upgrade it has no use for", () =>

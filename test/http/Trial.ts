@@ -229,15 +229,15 @@ export const ask = (path: string, init: RequestInit = {}): Effect.Effect<Answer,
 export interface Wire {
   /** Bytes to go on writing, one every twenty milliseconds, like a client on a very slow line. */
   readonly dripping?: string
-  /** Leaves what comes back unread. */
-  readonly deaf?: boolean
+  /** Leaves what comes back unread for so long. */
+  readonly deafMillis?: number
 }
 
-const talk = (port: number, bytes: string, { deaf, dripping }: Wire, closed: (heard: string) => void) => {
+const talk = (port: number, bytes: string, { deafMillis = 0, dripping }: Wire, closed: (heard: string) => void) => {
   let heard = ""
   const socket = createConnection({ port, host: "127.0.0.1" }, () => socket.write(bytes, "latin1"))
   const drip = dripping === undefined ? undefined : setInterval(() => socket.write(dripping), 20)
-  if (deaf !== true) socket.on("data", (chunk) => (heard += chunk.toString("latin1")))
+  setTimeout(() => socket.on("data", (chunk) => (heard += chunk.toString("latin1"))), deafMillis)
   socket.on("error", () => undefined)
   socket.on("close", () => {
     clearInterval(drip)

@@ -10,6 +10,10 @@ const html = Schema.String.pipe(HttpApiSchema.asText({ contentType: "text/html" 
 
 export const PagesApi = HttpApiGroup.make("pages")
   .add(
+    HttpApiEndpoint.get("home", "/", { success: HttpApiSchema.Empty(307) }).annotate(
+      OpenApi.Summary,
+      "Leads to the reference."
+    ),
     HttpApiEndpoint.get("openapi", "/openapi.json", { success: Schema.Record(Schema.String, Schema.Json) }).annotate(
       OpenApi.Summary,
       "This document: OpenAPI 3.1."

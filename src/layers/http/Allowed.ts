@@ -2,13 +2,19 @@
 import { FindMyWay } from "effect/http"
 import { HttpApi, type HttpApiGroup } from "effect/http-api"
 
+/**
+ * One path, one resource: `/METRICS` and `//metrics` are not `/metrics`, so that a rule about paths in a proxy
+ * in front cannot be walked around. The router's own default takes them for the same.
+ */
+export const strictPaths = { caseSensitive: true, ignoreDuplicateSlashes: false, ignoreTrailingSlash: false } as const
+
 /** By a raw request target, as the router itself would match it. Empty for an unknown path. */
 export type Allowed = (target: string) => ReadonlyArray<string>
 
 export const allowedIn = <Id extends string, Groups extends HttpApiGroup.Constraint>(
   api: HttpApi.HttpApi<Id, Groups>
 ): Allowed => {
-  const router = FindMyWay.make<true>()
+  const router = FindMyWay.make<true>(strictPaths)
   const methods = new Set<string>()
   HttpApi.reflect(api, {
     onGroup: () => undefined,

@@ -30,7 +30,9 @@ export const layer = HttpApiBuilder.group(Api, "pages", (handlers) => {
   const pages = Object.fromEntries(
     problemNames.map((name) => [name, { page: html(problemPage(name)), facts: json(problemFacts(name)) }])
   ) as { readonly [N in ProblemName]: { readonly page: typeof docs; readonly facts: typeof docs } }
+  const home = HttpServerResponse.empty({ status: 307, headers: { location: "/docs" } })
   return handlers.handleAll({
+    home: () => Effect.succeed(home),
     openapi: () => Effect.succeed(openapi),
     docs: () => Effect.succeed(docs),
     problem: ({ params, request }) => {

@@ -14,7 +14,7 @@ import type { HttpApi, HttpApiGroup } from "effect/http-api"
 
 import { Readiness } from "../platform/Readiness.ts"
 import { Settings } from "../platform/Settings.ts"
-import { allowedIn } from "./Allowed.ts"
+import { allowedIn, strictPaths } from "./Allowed.ts"
 import * as Arrivals from "./Arrivals.ts"
 import * as Entrance from "./Entrance.ts"
 import * as HttpMetrics from "./HttpMetrics.ts"
@@ -103,7 +103,13 @@ export const layer = <Id extends string, Groups extends HttpApiGroup.Constraint,
         Effect.addFinalizer(() => Effect.andThen(readiness.stop, drain(server, sockets, settings.drain)))
       )
       return stopping.pipe(
-        Layer.provide(HttpRouter.serve(Layer.mergeAll(routes, door), { disableLogger: true, disableListenLog: true })),
+        Layer.provide(
+          HttpRouter.serve(Layer.mergeAll(routes, door), {
+            disableLogger: true,
+            disableListenLog: true,
+            routerConfig: strictPaths
+          })
+        ),
         Layer.provideMerge(
           NodeHttpServer.layer(() => server, {
             host: settings.host,
