@@ -130,7 +130,7 @@ describe("Authentication", () => {
   )
 
   it.live("refuses an address that spent its budget of failures, before any key is looked up", () => {
-    const count = { lookups: 0 }
+    const count = { lookups: 0, peeks: 0 }
     return Effect.gen(function* () {
       const good = yield* newKey()
       for (let failed = 0; failed < 3; failed++) {
@@ -144,7 +144,8 @@ describe("Authentication", () => {
         assert.isAtMost(answer.body["retry_after_ms"] as number, 60_000)
       }
       assert.strictEqual(count.lookups, 3)
-    }).pipe(Effect.provide(server({ ACCESS_FAILURES_MAX: "3" }, counting(count))))
+      assert.strictEqual(count.peeks, 3)
+    }).pipe(Effect.provide(server({ ACCESS_FAILURES_MAX: "3" }, Layer.merge(counting(count), peeking(count)))))
   })
 
   it.live("charges a failure to the client that the trusted proxies name, and to nobody a client names", () =>

@@ -86,6 +86,9 @@ const Thing = Schema.Struct({ id: Schema.String, amount: Schema.Int, tenant: Sch
 const body = Schema.Struct({ amount: Schema.Int, "a/b~c": Schema.optionalKey(Schema.Int) })
 const limit = Schema.FiniteFromString.check(Schema.isInt(), Schema.isBetween({ minimum: 1, maximum: 100 }))
 
+/** More than the buffers between two sides hold. */
+export const bigBytes = 32_000_000
+
 const guarded = HttpApiGroup.make("things")
   .add(
     HttpApiEndpoint.get("read", "/v1/things/:id", { params: { id: Schema.String }, success: Thing }).annotate(
@@ -125,6 +128,7 @@ const open = HttpApiGroup.make("open")
       params: { millis: Schema.FiniteFromString },
       success: Schema.String
     }),
+    HttpApiEndpoint.get("big", "/big", { success: Schema.String }),
     HttpApiEndpoint.get("trace", "/trace", { success: Schema.NullOr(Schema.String) })
   )
   .middleware(Metered)
@@ -151,6 +155,7 @@ const opened = HttpApiBuilder.group(TrialApi, "open", (handlers) =>
     unencodable: () => Effect.succeed({ n: 0.5 }),
     hang: () => Effect.never,
     nap: ({ params }) => Effect.as(Effect.sleep(params.millis), "rested"),
+    big: () => Effect.succeed("x".repeat(bigBytes)),
     trace: () => Effect.map(traceparent, (one) => one ?? null)
   })
 )
@@ -231,11 +236,20 @@ export interface Wire {
   readonly dripping?: string
   /** Leaves what comes back unread for so long. */
   readonly deafMillis?: number
+  /** Does not close its side when the other side does. */
+  readonly stays?: boolean
 }
 
-const talk = (port: number, bytes: string, { deafMillis = 0, dripping }: Wire, closed: (heard: string) => void) => {
+const talk = (
+  port: number,
+  bytes: string,
+  { deafMillis = 0, dripping, stays = false }: Wire,
+  closed: (heard: string) => void
+) => {
   let heard = ""
-  const socket = createConnection({ port, host: "127.0.0.1" }, () => socket.write(bytes, "latin1"))
+  const socket = createConnection({ port, host: "127.0.0.1", allowHalfOpen: stays }, () =>
+    socket.write(bytes, "latin1")
+  )
   const drip = dripping === undefined ? undefined : setInterval(() => socket.write(dripping), 20)
   setTimeout(() => socket.on("data", (chunk) => (heard += chunk.toString("latin1"))), deafMillis)
   socket.on("error", () => undefined)

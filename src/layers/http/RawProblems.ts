@@ -29,10 +29,11 @@ const problemOf = (code: string | undefined): Problem.Problem => {
   }
 }
 
-/** The answer that Node is about to write on a connection; its own listener looks at the same two fields. */
+/** With the answer that is on its way, if one is; Node's own listener looks at the same field. */
 interface Connection extends Duplex {
-  readonly _httpMessage?: { readonly headersSent: boolean; readonly writableEnded: boolean } | null
+  readonly _httpMessage?: ServerResponse | null
   readonly setTimeout?: (millis: number, then: () => void) => void
+  readonly destroySoon: () => void
 }
 
 /** Is an answer on its way on this connection? */
@@ -50,6 +51,8 @@ const write = (socket: Connection, problem: Problem.Problem, id: string) => {
   const { body, headers } = last(problem, id)
   const head = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
   socket.end(`HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\n${head.join("")}\r\n${body}`)
+  // What it still sends is not read: else every byte would put the end off.
+  socket.pause()
   socket.setTimeout?.(lastWordsMillis, () => socket.destroy())
 }
 
@@ -63,7 +66,11 @@ export const listen = (server: Server, options: Options): void => {
     refused.add(socket)
     const problem = problemOf(error.code)
     options.onRefused(error.code === "ECONNRESET" ? "reset" : problem._tag)
-    if (!socket.writable || error.code === "ECONNRESET" || socket._httpMessage?.headersSent === true) socket.destroy()
+    const answering = socket._httpMessage
+    if (!socket.writable || error.code === "ECONNRESET") socket.destroy()
+    // The bad bytes came after a whole request: that one gets its own answer, and nobody is told two things.
+    else if (answering?.req.complete === true) answering.once("finish", () => socket.destroySoon())
+    else if (answering?.headersSent === true) socket.destroy()
     else write(socket, problem, options.nextId())
   })
 

@@ -52,11 +52,13 @@ const makeServer = (settings: Bounds): Server => {
   return server
 }
 
-/** Connections that carry no answer end at once, the others when their answer is out, all after the drain time. */
+/**
+ * Waits until no connection carries an answer any more, but no longer than the drain time; then all end. Not
+ * until all have closed by themselves, as Node would: one that a browser opened in advance never does.
+ */
 const drain = (server: Server, sockets: ReadonlySet<Socket>, within: Duration.Duration) =>
   Effect.sync(() => {
     server.close()
-    for (const socket of sockets) if (!RawProblems.isAnswering(socket)) socket.destroySoon()
     return [...sockets].some(RawProblems.isAnswering)
   }).pipe(
     Effect.repeat({ schedule: Schedule.spaced(drainEvery), until: (isAnswering) => !isAnswering }),
