@@ -159,7 +159,10 @@ begin
     body := null;
     select o.fingerprint, o.charge_id, o.outcome, o.document, o.created_at, o.expires_at,
         -- The tombstone, or when even that is gone the operation itself: its key rules while its row lives.
-        t.key is not null or p.id is not null as buried, coalesce(t.charge_id, p.charge_id) as buried_charge,
+        t.key is not null or p.charge_id is distinct from item.charge and p.id is not null as buried,
+        coalesce(t.charge_id, p.charge_id) as buried_charge,
+        -- By an earlier call, or by this very item, sent twice.
+        o.charge_id <> item.charge or p.charge_id is not distinct from item.charge as known,
         o.outcome is not null and o.expires_at <= now() as expired
       into k
       from (select item.tenant as tenant_id, item.key as key) named
@@ -177,12 +180,12 @@ begin
       delete from idempotency_keys where tenant_id = item.tenant and key = item.key and charge_id = item.charge;
     elsif k.charge_id is null then
       verdict := 'busy'; -- Was there when we inserted, is gone now: whoever asks again will see why.
-    elsif k.charge_id <> item.charge and k.fingerprint <> decode(item.fingerprint, 'hex') then
+    elsif k.known and k.fingerprint <> decode(item.fingerprint, 'hex') then
       verdict := 'mismatch';
-    elsif k.charge_id <> item.charge and k.outcome is not null then
+    elsif k.known and k.outcome is not null then
       verdict := 'settled';
       select told_of(o) into body from idempotency_keys o where o.tenant_id = item.tenant and o.key = item.key;
-    elsif k.charge_id <> item.charge then
+    elsif k.known then
       verdict := 'open';
       select to_jsonb(s) || jsonb_build_object('first_seen', rfc3339(k.created_at), 'expires', rfc3339(k.expires_at))
         into body from charge_statements s where s.id = k.charge_id;

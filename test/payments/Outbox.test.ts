@@ -1,5 +1,9 @@
+import { describeLive } from "../support/Live.ts"
 import { outboxSuite } from "./Outbox.suite.ts"
-import { memory, sql } from "./stacks.ts"
+import { liveSql, memory, sql } from "./stacks.ts"
 
 outboxSuite("memory", memory, { excludeTestServices: false })
 outboxSuite("embedded Postgres", sql, { excludeTestServices: true })
+describeLive("Outbox (live)", ["postgres"], ({ postgres }) => {
+  outboxSuite("live Postgres", liveSql(postgres), { excludeTestServices: true })
+})

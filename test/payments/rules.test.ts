@@ -51,8 +51,8 @@ describe("Fingerprint", () => {
     ({ members }) => {
       const reversed = Object.fromEntries(Object.entries(members).toReversed())
       assert.strictEqual(canonical(members), canonical(reversed))
-      // RFC 8785 is JSON: it reads back as what it was.
-      assert.deepStrictEqual(JSON.parse(canonical(members)) as Json, { ...members })
+      // RFC 8785 is JSON: it reads back as what it was, but that -0 is 0.
+      assert.strictEqual(canonical(JSON.parse(canonical(members)) as Json), canonical(members))
     }
   )
   it("writes numbers and strings as RFC 8785 shows in its section 3.2.2", () => {

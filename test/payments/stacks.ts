@@ -1,5 +1,7 @@
 /** The payment ports on each of their adapters, with a way to let time pass for the rows of each. */
+import type { PgClient } from "@effect/sql-pg"
 import { ConfigProvider, Duration, Effect, Layer } from "effect"
+import type { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 
 import { claimBounds } from "../../src/domain/events/EventOutbox.ts"
@@ -13,8 +15,9 @@ import * as SqlCharges from "../../src/layers/payments/SqlCharges.ts"
 import * as SqlIdempotencyStore from "../../src/layers/payments/SqlIdempotencyStore.ts"
 import * as SqlLedger from "../../src/layers/payments/SqlLedger.ts"
 import * as SqlOutbox from "../../src/layers/payments/SqlOutbox.ts"
+import type { Reads } from "../../src/layers/platform/Postgres.ts"
 import * as Settings from "../../src/layers/platform/Settings.ts"
-import { Owner, testDatabase } from "../Postgres.ts"
+import { liveDatabase, Owner, testDatabase } from "../Postgres.ts"
 import { PassTime } from "./intents.ts"
 
 export const settings = (environment: Record<string, string> = {}) =>
@@ -46,10 +49,11 @@ const agedByOwner = Layer.effect(
   })
 )
 
-export const sql = Layer.mergeAll(
-  SqlCharges.layer,
-  SqlOutbox.layer,
-  SqlLedger.layer,
-  SqlIdempotencyStore.layer,
-  agedByOwner
-).pipe(Layer.provideMerge(testDatabase), Layer.provide(settings()))
+const sqlOn = <A extends PgClient.PgClient | SqlClient.SqlClient | Reads | Owner, E>(database: Layer.Layer<A, E>) =>
+  Layer.mergeAll(SqlCharges.layer, SqlOutbox.layer, SqlLedger.layer, SqlIdempotencyStore.layer, agedByOwner).pipe(
+    Layer.provideMerge(database),
+    Layer.provide(settings())
+  )
+
+export const sql = sqlOn(testDatabase)
+export const liveSql = (server: string) => sqlOn(liveDatabase(server))

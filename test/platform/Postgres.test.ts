@@ -10,6 +10,16 @@ import { describeLive } from "../support/Live.ts"
 /** What every database of ours promises to programs. */
 const postgresSuite = <E>(name: string, database: Layer.Layer<SqlClient.SqlClient | Reads | Owner, E>) =>
   layer(database, { excludeTestServices: true, timeout: "60 seconds" })(`Postgres (${name})`, (it) => {
+    it.effect("no statement runs for ever", () =>
+      Effect.gen(function* () {
+        for (const sql of [yield* SqlClient.SqlClient, yield* Reads]) {
+          const rows = yield* sql`select current_setting('statement_timeout') as longest,
+            current_setting('idle_in_transaction_session_timeout') as idle`
+          assert.deepStrictEqual(rows, [{ longest: "10s", idle: "10s" }])
+        }
+      })
+    )
+
     it.effect("programs work as a role that owns nothing", () =>
       Effect.gen(function* () {
         for (const sql of [yield* SqlClient.SqlClient, yield* Reads]) {

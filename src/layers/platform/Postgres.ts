@@ -5,7 +5,7 @@
  * lock, since everyone behind it would wait too.
  */
 import { PgClient } from "@effect/sql-pg"
-import { Context, Effect, Layer } from "effect"
+import { Context, Duration, Effect, Layer } from "effect"
 import type { Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 
@@ -20,13 +20,18 @@ export class Reads extends Context.Service<Reads, SqlClient.SqlClient>()("cribwo
 export const layer = (url: Redacted.Redacted) =>
   Layer.unwrap(
     Effect.gen(function* () {
-      const { databasePool, databaseConnectTimeout, service } = yield* Settings
+      const { databasePool, databaseConnectTimeout, databaseStatementTimeout, service } = yield* Settings
+      const longest = String(Math.ceil(Duration.toMillis(databaseStatementTimeout)))
       const common = {
         url,
         maxConnections: databasePool,
         connectTimeout: databaseConnectTimeout,
         applicationName: service,
-        startupParameters: { role: appRole }
+        startupParameters: {
+          role: appRole,
+          statement_timeout: longest,
+          idle_in_transaction_session_timeout: longest
+        }
       }
       return Layer.merge(
         PgClient.layer(common),

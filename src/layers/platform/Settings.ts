@@ -148,6 +148,12 @@ export const sections = {
       S.duration("100 millis", "1 minute"),
       "5 seconds",
       "Time to open a connection."
+    ),
+    databaseStatementTimeout: S.withDefault(
+      "DATABASE_STATEMENT_TIMEOUT",
+      S.duration("100 millis", "10 minutes"),
+      "10 seconds",
+      "Longest statement, lock waits included; and how long a transaction may sit idle."
     )
   },
   Redis: {
