@@ -40,10 +40,10 @@ describe("MemoryBreakers", () => {
   it.effect("refuses at boot a window that is longer than the longest", () =>
     Effect.gen(function* () {
       const refused = yield* Effect.flip(
-        Layer.build(set({ BREAKER_WINDOW: "1 minute", BREAKER_WINDOW_CAP: "1 second" }))
+        Layer.build(MemoryBreakers.layerWith({ ...aside, windowCap: Duration.minutes(1) }))
       )
       assert.strictEqual(refused._tag, "PolicyRefused")
-      assert.include(refused.message, "(1000 ms) is below the first (60000 ms)")
+      assert.include(refused.message, "(60000 ms) is below the first (3600000 ms)")
     })
   )
 

@@ -2,7 +2,7 @@ import type { Socket } from "node:net"
 import { inspect } from "node:util"
 
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Duration, Effect, Fiber, Metric, Option, Redacted } from "effect"
+import { Deferred, Duration, Effect, Fiber, Metric, Option, Redacted, Tracer } from "effect"
 
 import { Psp } from "../../src/domain/payments/Psp.ts"
 import type { Capture, PspError } from "../../src/domain/payments/Psp.ts"
@@ -215,14 +215,31 @@ describe("HttpPsp", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("stays within the caller's own span when that is of the same trace", () =>
+  it.live("stands under the trace that asked for it, or under its caller when that is of the same trace", () =>
     Effect.gen(function* () {
-      const { url, requests } = yield* rawServer(say(http(201, payment)))
+      const { url } = yield* rawServer(say(http(201, payment)))
+      const spans: Array<Tracer.Span> = []
+      const tracer = Tracer.make({
+        span: (options) => {
+          const span = new Tracer.NativeSpan(options)
+          spans.push(span)
+          return span
+        }
+      })
+      const parentOf = (name: string) =>
+        Option.getOrUndefined(
+          Option.map(spans.findLast((span) => span.name === name)?.parent ?? Option.none(), (p) => p.spanId)
+        )
       yield* Effect.gen(function* () {
-        const span = yield* Effect.currentSpan
-        yield* capture({ ...command, traceparent: `00-${span.traceId}-00f067aa0ba902b7-01` })
-        assert.match(requests[0] ?? "", new RegExp(`traceparent: 00-${span.traceId}-`))
-      }).pipe(Effect.withSpan("worker"), using(url))
+        const worker = yield* Effect.currentSpan
+        yield* capture({ ...command, traceparent: `00-${worker.traceId}-00f067aa0ba902b7-01` })
+        assert.strictEqual(parentOf("Psp.capture"), worker.spanId)
+        yield* capture({ ...command, traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01" })
+        assert.strictEqual(parentOf("Psp.capture"), "00f067aa0ba902b7")
+        yield* capture({ ...command, traceparent: "nonsense" })
+        assert.strictEqual(parentOf("Psp.capture"), worker.spanId)
+        assert.strictEqual(parentOf("POST"), spans.findLast(({ name }) => name === "Psp.capture")?.spanId)
+      }).pipe(Effect.withSpan("worker"), Effect.provideService(Tracer.Tracer, tracer), using(url))
     }).pipe(Effect.scoped)
   )
 
@@ -260,19 +277,30 @@ describe("HttpPsp", () => {
     }).pipe(Effect.scoped, Effect.provideService(Metric.MetricRegistry, new Map()))
   )
 
-  it.live("gives up the call when its caller is interrupted", () =>
-    Effect.gen(function* () {
-      const arrived = yield* Deferred.make<Socket>()
-      const { url } = yield* rawServer((socket) => Deferred.doneUnsafe(arrived, Effect.succeed(socket)))
-      const fiber = yield* Effect.forkChild(capture().pipe(using(url)), { startImmediately: true })
-      const socket = yield* Deferred.await(arrived)
-      yield* Fiber.interrupt(fiber)
-      yield* Effect.callback<void>((resume) => {
-        if (socket.closed) resume(Effect.void)
-        else socket.once("close", () => resume(Effect.void))
-      })
-    }).pipe(Effect.scoped, Effect.timeout("5 seconds"))
-  )
+  for (const [when, first] of [
+    ["before an answer", ""],
+    ["in the middle of one", "HTTP/1.1 201 X\r\ncontent-length: 100\r\n\r\n{"]
+  ] as const) {
+    it.live(`hangs up when its caller is interrupted ${when}`, () =>
+      Effect.gen(function* () {
+        const arrived = yield* Deferred.make<Socket>()
+        const { url } = yield* rawServer((socket) => {
+          socket.write(first)
+          Deferred.doneUnsafe(arrived, Effect.succeed(socket))
+        })
+        yield* Effect.gen(function* () {
+          const fiber = yield* Effect.forkChild(capture(), { startImmediately: true })
+          const socket = yield* Deferred.await(arrived)
+          yield* Effect.sleep("20 millis")
+          yield* Fiber.interrupt(fiber)
+          yield* Effect.callback<void>((resume) => {
+            if (socket.closed) resume(Effect.void)
+            else socket.once("close", () => resume(Effect.void))
+          })
+        }).pipe(using(url))
+      }).pipe(Effect.scoped, Effect.timeout("5 seconds"))
+    )
+  }
 })
 
 const millis = Duration.millis

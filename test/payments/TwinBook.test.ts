@@ -7,11 +7,13 @@ import * as TwinBook from "../../src/layers/payments/TwinBook.ts"
 const key = "00000000-0000-4000-8000-000000000001"
 const order = (source: string) => TwinBook.Order.make({ amount: 5, currency: "EUR", source })
 
+const bounds = { window: Duration.hours(24), keysMax: 4 }
+
 const open = (entries: ReadonlyArray<TwinBook.Entry> = []) =>
   Effect.gen(function* () {
     const written = [...entries]
     const append = (entry: TwinBook.Entry) => void written.push(entry)
-    const book = yield* TwinBook.make({ window: Duration.hours(24), entries, append })
+    const book = yield* TwinBook.make({ ...bounds, entries, append })
     return { book, written }
   })
 
@@ -70,9 +72,19 @@ describe("TwinBook", () => {
     })
   )
 
+  it.effect("remembers a bounded number of keys, and refuses new ones rather than forget one", () =>
+    Effect.gen(function* () {
+      const { book } = yield* open()
+      for (const last of [0, 1, 2, 3]) yield* book.charge(`${key}${last}`, order("tok_visa"))
+      assert.strictEqual((yield* book.charge(`${key}4`, order("tok_visa")))._tag, "Busy")
+      assert.strictEqual((yield* book.charge(`${key}0`, order("tok_visa")))._tag, "Settled")
+      assert.strictEqual((yield* book.captured).length, 4)
+    })
+  )
+
   it.effect("tells nobody of what it could not write down", () =>
     Effect.gen(function* () {
-      const book = yield* TwinBook.make({ window: Duration.hours(24), entries: [], append: refuseToSettle })
+      const book = yield* TwinBook.make({ ...bounds, entries: [], append: refuseToSettle })
       const exit = yield* Effect.exit(book.charge(key, order("tok_visa")))
       assert.strictEqual(exit._tag, "Failure")
       assert.deepStrictEqual(yield* book.captured, [])

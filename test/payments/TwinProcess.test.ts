@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process"
 import * as fs from "node:fs"
 import * as http from "node:http"
+import * as net from "node:net"
 import * as os from "node:os"
 import * as path from "node:path"
 import { createInterface } from "node:readline"
@@ -105,6 +106,8 @@ const gone = (pid: number) =>
     Effect.retry(Schedule.spaced("20 millis").pipe(Schedule.upTo({ duration: "10 seconds" })))
   )
 
+const groupOf = (pid: number) => fs.readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ")[2]
+
 describe("TwinProcess", () => {
   it.live(
     "loses nothing it answered when it is killed under load, and comes back on the same port",
@@ -153,6 +156,16 @@ describe("TwinProcess", () => {
         const pid = yield* Effect.flatMap(TwinProcess.TwinAccess, ({ pid }) => pid).pipe(Effect.provide(inFolder))
         yield* gone(Option.getOrThrow(pid))
       }),
+    20_000
+  )
+
+  it.live.skipIf(process.platform !== "linux")(
+    "stands apart from our process group, so that Ctrl-C reaches it only through us",
+    () =>
+      Effect.gen(function* () {
+        const pid = yield* Effect.flatMap(TwinProcess.TwinAccess, ({ pid }) => pid)
+        assert.notStrictEqual(groupOf(Option.getOrThrow(pid)), groupOf(process.pid))
+      }).pipe(Effect.provide(inFolder)),
     20_000
   )
 
@@ -279,6 +292,30 @@ describe("PspTwin", () => {
       assert.strictEqual(nowhere.status, 404)
       assert.include(nowhere.body, `{"error":{"code":"http_404"`)
       assert.strictEqual((yield* ask("GET", `${url}/_twin/payments`)).body, `{"data":[],"next_cursor":null}`)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("stops in good time though a client hangs in the middle of a request", () =>
+    Effect.gen(function* () {
+      const file = yield* inFreshFile
+      yield* Effect.gen(function* () {
+        const { port } = new URL(yield* urlIn(file))
+        yield* Effect.callback<void>((resume) => {
+          const head = [
+            "POST /payments HTTP/1.1",
+            "host: localhost",
+            "authorization: Bearer sk_test",
+            `idempotency-key: ${key}`,
+            "content-length: 9",
+            "",
+            ""
+          ].join("\r\n")
+          const socket = net.connect(Number(port), "127.0.0.1", () => socket.write(head, () => resume(Effect.void)))
+          socket.on("error", () => {})
+        })
+        // Answered, so that the other request is known to have arrived.
+        assert.strictEqual(yield* statusOf("GET", `http://127.0.0.1:${port}/_twin/payments`), 200)
+      }).pipe(Effect.scoped, Effect.timeout("4 seconds"))
     }).pipe(Effect.scoped)
   )
 

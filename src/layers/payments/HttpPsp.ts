@@ -44,7 +44,7 @@ const encodeBody = Schema.encodeEffect(
 
 const make = (options: Options) =>
   Effect.gen(function* () {
-    const client = HttpClient.withScope(yield* HttpClient.HttpClient)
+    const client = yield* HttpClient.HttpClient
     const base = Redacted.value(options.url).replace(/\/+$/, "")
 
     const exchange = Effect.fnUntraced(function* (request: HttpClientRequest.HttpClientRequest) {
@@ -57,7 +57,6 @@ const make = (options: Options) =>
       }).pipe(
         client.execute,
         Effect.flatMap((response) => Effect.map(response.text, (text) => ({ response, text }))),
-        Effect.scoped,
         Effect.provideService(NodeHttpClient.UndiciOptions, carried),
         Effect.timeoutOrElse({
           duration: options.timeout,
@@ -78,7 +77,7 @@ const make = (options: Options) =>
       )
     })
 
-    const capture = Effect.fn("Psp.capture")(
+    const capture = Effect.fnUntraced(
       function* (command: Capture) {
         const { pspKey, amount, currency, source, description } = command
         const about = description === undefined ? {} : { description }
@@ -97,6 +96,7 @@ const make = (options: Options) =>
         effect.pipe(
           measured("capture", (captured: Captured) => classOf(captured)),
           Effect.mapError(told),
+          Effect.withSpan("Psp.capture"),
           under(traceparent)
         )
     )

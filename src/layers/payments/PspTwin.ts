@@ -44,6 +44,8 @@ export class TwinRefused extends Data.TaggedError("TwinRefused")<{ readonly mess
 
 const bodyMax = ByteSize.kibibytes(64)
 const connectionsMax = 1024
+/** About 100 MB of them. */
+const keysMax = 200_000
 /** A client that sends its request slower than this is cut off. */
 const requestTimeout = Duration.seconds(10)
 /** A stopping twin gives answers under way this long. */
@@ -164,7 +166,7 @@ export const layerWith = (
   Layer.unwrap(
     Effect.gen(function* () {
       const file = yield* TwinFile.open(options.file)
-      const book = yield* TwinBook.make({ window: options.window, ...file })
+      const book = yield* TwinBook.make({ window: options.window, keysMax, ...file })
       const url = Layer.effect(
         TwinUrl,
         Effect.map(HttpServer.HttpServer, ({ address }) =>

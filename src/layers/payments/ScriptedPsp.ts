@@ -12,8 +12,11 @@ export class ScriptedBank extends Context.Service<ScriptedBank, Pick<TwinBook.Tw
   "cribwork/payments/ScriptedPsp/ScriptedBank"
 ) {}
 
+/** A memory that only grows is fine for a test, up to here. */
+const keysMax = 100_000
+
 const make = Effect.gen(function* () {
-  const book = yield* TwinBook.make({ window: Duration.hours(24), entries: [], append: () => {} })
+  const book = yield* TwinBook.make({ window: Duration.hours(24), keysMax, entries: [], append: () => {} })
 
   const capture: Psp["Service"]["capture"] = Effect.fn("Psp.capture")(function* (command) {
     const { pspKey, amount, currency, source, description } = command

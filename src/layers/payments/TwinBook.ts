@@ -67,12 +67,12 @@ export interface Options {
   readonly window: Duration.Duration
   /** What the book held before. */
   readonly entries: ReadonlyArray<Entry>
+  /** Beyond this many keys it refuses new ones, busy: it is a double, with the memory of one. */
+  readonly keysMax: number
   /** Keeps an entry, before this returns. */
   readonly append: (entry: Entry) => void
 }
 
-/** Beyond this many keys the twin refuses new ones: it is a double, with the memory of one. */
-const keysMax = 200_000
 const retryAfter = Duration.seconds(1)
 const busyAnswers = 2
 const slowness = Duration.seconds(3)
@@ -164,7 +164,7 @@ export const make = (options: Options): Effect.Effect<TwinBook, never, Scope.Sco
       const request = canonical(order)
       const known = keys.get(pspKey)
       const current = known !== undefined && at < known.since + windowMillis ? known : undefined
-      if (current === undefined && keys.size >= keysMax) return busy(false)
+      if (current === undefined && keys.size >= options.keysMax) return busy(false)
       if (current !== undefined && current.request !== request) return { _tag: "KeyReused" } as const
       write(Sent.make({ psp_key: pspKey, request, at }))
       const key = keys.get(pspKey)
