@@ -1,5 +1,5 @@
 import { assert, describe, layer } from "@effect/vitest"
-import { Context, Duration, Effect, Layer, Logger, Option } from "effect"
+import { Context, Duration, Effect, Layer, Logger, Option, Redacted } from "effect"
 
 import { Charges } from "../../src/domain/payments/Charges.ts"
 import { Fingerprint } from "../../src/domain/payments/Fingerprint.ts"
@@ -9,7 +9,9 @@ import * as RedisIdempotencyStore from "../../src/layers/payments/RedisIdempoten
 import * as Wake from "../../src/layers/payments/Wake.ts"
 import * as Redis from "../../src/layers/platform/Redis.ts"
 import { Owner } from "../Postgres.ts"
+import { describeLive } from "../support/Live.ts"
 import * as RedisServer from "../support/RedisServer.ts"
+import { chargesSuite } from "./Charges.suite.ts"
 import { accepted, captured, claimed, intent } from "./intents.ts"
 import { settings, sql } from "./stacks.ts"
 
@@ -34,6 +36,12 @@ const settledCharge = Effect.gen(function* () {
   return settled._tag === "Settled" ? { asked, told: settled.told } : yield* Effect.die(settled)
 })
 
+describeLive("RedisIdempotencyStore (redis)", ["redis"], ({ redis }) => {
+  const before = around({ url: Redacted.make(redis) }).pipe(Layer.provideMerge(sql))
+  chargesSuite("Redis before embedded Postgres", before, { excludeTestServices: true })
+})
+
+// It kills and stops the server it talks to, so it starts one of its own.
 describe.runIf(RedisServer.installed)("RedisIdempotencyStore (needs redis-server in the PATH)", () => {
   layer(sql, { excludeTestServices: true, timeout: "60 seconds" })("around Postgres", (it) => {
     const withStore = Effect.gen(function* () {

@@ -159,6 +159,7 @@ describe("TwinProcess", () => {
     20_000
   )
 
+  // The process group is read from /proc.
   it.live.skipIf(process.platform !== "linux")(
     "stands apart from our process group, so that Ctrl-C reaches it only through us",
     () =>

@@ -28,8 +28,11 @@ export const plainNames: Rule = (files) =>
 
 const isProgram = (path: string) => posix.dirname(path) === "src/programs"
 
+/** Words of a name by their roots: "Paging" and "pageOf" both hold "pag". */
 const wordsIn = (name: string): ReadonlyArray<string> =>
-  (name.match(/[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])/g) ?? []).map((word) => word.toLowerCase().replace(/s$/, ""))
+  (name.match(/[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])/g) ?? []).map((word) =>
+    word.toLowerCase().replace(/(?<=..)(?:ing|e?s|e)$/, "")
+  )
 
 /** One word of both, or of one root: `PspKey` and `pspKey`, `Partitioner` and `partitionOf`. */
 const related = (one: string, other: string): boolean => {
@@ -62,7 +65,7 @@ export const namedAfterExport: Rule = (files) =>
           : [{ path: file.path, why: "a program is lower case, words apart by dashes" }]
       }
       if (!/^[A-Z][A-Za-z0-9]*$/.test(file.stem)) return [{ path: file.path, why: "is not PascalCase" }]
-      const named = file.exports.some((name) => name === "layer" || related(name, file.stem))
+      const named = file.exports.some((name) => name === "layer" || name === "stack" || related(name, file.stem))
       return named || isNamespace(file, files)
         ? []
         : [{ path: file.path, why: "exports nothing of its name and is never imported as a namespace" }]

@@ -20,7 +20,7 @@ const inside = (document: string) => document.slice(1, -1)
 /** How soon a caller may look again whether an accepted charge has settled, seconds. */
 const lookAgain = "1"
 
-export const told = (
+export const chargeAnswer = (
   key: IdempotencyKey,
   answer: Answer,
   wait: Duration.Duration

@@ -18,7 +18,7 @@ import { IdempotencyStore, type KeyRecord } from "../../domain/payments/Idempote
 import { type Answer, ChargeIntake } from "../payments/ChargeIntake.ts"
 import { CurrentOrigin } from "../platform/Origin.ts"
 import { Settings } from "../platform/Settings.ts"
-import { told } from "./ChargeAnswer.ts"
+import { chargeAnswer } from "./ChargeAnswer.ts"
 import { respond } from "./EdgeProblems.ts"
 import { json, listed } from "./Json.ts"
 import { isUuid, pageOf } from "./Paging.ts"
@@ -75,7 +75,7 @@ export const layer = HttpApiBuilder.group(
         }
         return yield* Effect.matchEffect(intake.charge(intent, wait), {
           onFailure: ({ reason }) => under(key, reason),
-          onSuccess: (answer: Answer) => Effect.succeed(told(key, answer, wait))
+          onSuccess: (answer: Answer) => Effect.succeed(chargeAnswer(key, answer, wait))
         })
       }),
 
