@@ -1,7 +1,7 @@
 import { connect } from "node:net"
 
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Context, Effect, Exit, Fiber, Layer, Scope } from "effect"
+import { Clock, Context, Effect, Exit, Fiber, Layer, Metric, Scope } from "effect"
 
 import { Readiness } from "../../src/layers/platform/Readiness.ts"
 import { ask, bigBytes, newKey, port, raw, server } from "./Trial.ts"
@@ -88,7 +88,15 @@ describe("Server", () => {
     }).pipe(Effect.provide(server({ HTTP_ANSWER_TIMEOUT: "200 millis", HTTP_WAIT_MAX: "1 second" })))
   )
 
-  it.live("frees the place of a client that left", () =>
+  it.live("writes no refusal into the middle of an answer", () =>
+    Effect.gen(function* () {
+      const heard = yield* raw("GET /big HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n", { deafMillis: 1000 })
+      assert.match(heard, /^HTTP\/1\.1 200 /)
+      assert.notInclude(heard, "HTTP/1.1 408")
+    }).pipe(Effect.provide(server({ HTTP_HEADERS_TIMEOUT: "200 millis", HTTP_REQUEST_TIMEOUT: "300 millis" })))
+  )
+
+  it.live("frees the place of a client that left, and takes it for nobody's failure", () =>
     Effect.gen(function* () {
       const gone = yield* Effect.forkChild(ask("/hang"))
       yield* answering
@@ -96,6 +104,11 @@ describe("Server", () => {
       yield* Fiber.interrupt(gone)
       yield* answering
       assert.strictEqual((yield* ask("/trace")).status, 200)
+      const counted = (yield* Metric.snapshot).filter(
+        ({ attributes, id }) =>
+          id === "cribwork_http_requests_total" && attributes?.["route"] === "/hang" && attributes["status"] === "499"
+      )
+      assert.strictEqual(counted.length, 1)
     }).pipe(Effect.provide(server({ HTTP_REQUESTS_MAX: "1" })))
   )
 
@@ -138,7 +151,9 @@ describe("Server", () => {
       const deaf = yield* Effect.forkChild(raw("GET /big HTTP/1.1\r\nHost: a\r\n\r\n", { deafMillis: 2500 }))
       yield* Effect.sleep("500 millis")
       assert.strictEqual((yield* ask("/trace")).status, 200)
-      assert.isBelow((yield* Fiber.join(deaf)).length, bigBytes)
+      const heard = yield* Fiber.join(deaf)
+      assert.match(heard, /^HTTP\/1\.1 200 /)
+      assert.isBelow(heard.length, bigBytes)
     }).pipe(
       Effect.provide(
         server({

@@ -58,12 +58,7 @@ const write = (socket: Connection, problem: Problem.Problem, id: string) => {
 
 /** Listens for all of them on this server. */
 export const listen = (server: Server, options: Options): void => {
-  const refused = new WeakSet<Duplex>()
-
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Connection) => {
-    // Bytes that keep coming after the first bad one raise this again.
-    if (refused.has(socket)) return
-    refused.add(socket)
     const problem = problemOf(error.code)
     options.onRefused(error.code === "ECONNRESET" ? "reset" : problem._tag)
     const answering = socket._httpMessage
