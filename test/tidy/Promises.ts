@@ -10,13 +10,16 @@
  */
 import type { Complaint, Rule, Source } from "./Source.ts"
 
-/** Titles in a test file: the text that a call names first and a function follows. */
+/** What a test does: a function, or an effect that is made where it stands. */
+const bodies = new Set(["ArrowFunctionExpression", "FunctionExpression", "CallExpression"])
+
+/** Titles in a test file: the text that a call names first and a body follows. */
 const titles = (file: Source): ReadonlySet<string> =>
   new Set(
     file.nodes.flatMap((node) => {
       if (node.type !== "CallExpression") return []
       const [title, ...rest] = node.arguments
-      if (!rest.some(({ type }) => type === "ArrowFunctionExpression" || type === "FunctionExpression")) return []
+      if (!rest.some(({ type }) => bodies.has(type))) return []
       return title?.type === "Literal" && typeof title.value === "string" ? [title.value] : []
     })
   )
