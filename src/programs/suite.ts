@@ -10,8 +10,9 @@ import * as Welcome from "./stacks/Welcome.ts"
 
 const stack = Embedded.make({ fresh: process.argv.includes("--fresh") })
 
-const house = Layer.mergeAll(Features.worker, Features.relay, ...topics.map(BusTail.layer)).pipe(
-  Layer.provideMerge(Features.api)
+/** The API on top, so that it closes first: whoever waits for an answer when we stop still gets it from the worker. */
+const house = Features.api.pipe(
+  Layer.provideMerge(Layer.mergeAll(Features.worker, Features.relay, ...topics.map(BusTail.layer)))
 )
 
 launch(

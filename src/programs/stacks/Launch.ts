@@ -11,11 +11,18 @@ import * as Settings from "../../layers/platform/Settings.ts"
 import * as Telemetry from "../../layers/platform/Telemetry.ts"
 import type { Ground } from "./Stack.ts"
 
-/** Failures that a person can mend are told as a sentence; others are ours, and come with their trace. */
-const explain = (cause: Cause.Cause<unknown>) => {
-  const failure = cause.reasons.find(Cause.isFailReason)?.error
-  return failure instanceof Error && failure.message !== "" ? failure.message : Cause.pretty(cause)
+/** What an error says, or what it was caused by, if it says nothing itself. */
+const sentenceOf = (error: unknown): string => {
+  if (!(error instanceof Error)) return ""
+  if ("code" in error && error.code === "EADDRINUSE") {
+    return `${error.message}. Set PORT to another; 0 picks a free one.`
+  }
+  return error.message === "" ? sentenceOf(error.cause) : error.message
 }
+
+/** Failures that a person can mend are told as a sentence; others are ours, and come with their trace. */
+const explain = (cause: Cause.Cause<unknown>) =>
+  sentenceOf(cause.reasons.find(Cause.isFailReason)?.error) || Cause.pretty(cause)
 
 const exitCode = (cause: Cause.Cause<unknown>) =>
   cause.reasons.some((reason) => Cause.isFailReason(reason) && reason.error instanceof Settings.WrongSettings) ? 2 : 1
