@@ -12,6 +12,7 @@ import * as ChargeIntake from "../../src/layers/payments/ChargeIntake.ts"
 import * as PspWorker from "../../src/layers/payments/PspWorker.ts"
 import * as ScriptedPsp from "../../src/layers/payments/ScriptedPsp.ts"
 import * as Wake from "../../src/layers/payments/Wake.ts"
+import { CurrentOrigin } from "../../src/layers/platform/Origin.ts"
 import { accepted, freshTenant, intent } from "./intents.ts"
 import { memory, settings } from "./stacks.ts"
 
@@ -160,6 +161,30 @@ describe("PspWorker", () => {
         // Six refusals among six commands of four attempts each: parked ones had theirs left.
         assert.deepStrictEqual([...new Set(rows.map((charge) => charge.operationState))], ["succeeded"])
       }).pipe(Effect.provide(around(psp.layer)))
+    })
+  )
+
+  it.effect("works on in the trace of the request that asked", () =>
+    Effect.gen(function* () {
+      const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+      const seen: Array<string | undefined> = []
+      const watching: Layer.Layer<Psp> = Layer.succeed(
+        Psp,
+        Psp.of({
+          capture: Effect.fnUntraced(function* ({ amount, currency }) {
+            seen.push((yield* CurrentOrigin)?.traceparent)
+            return new Captured({ ref: "p", amount, currency })
+          }),
+          lookup: () => Effect.succeedNone
+        })
+      )
+      yield* Effect.gen(function* () {
+        yield* accepted({ ...intent(), traceparent: Option.some(traceparent) })
+        yield* TestClock.adjust("1 second")
+        yield* accepted(intent())
+        yield* TestClock.adjust("1 second")
+      }).pipe(Effect.provide(around(watching)))
+      assert.deepStrictEqual(seen, [traceparent, undefined])
     })
   )
 

@@ -19,6 +19,7 @@ import {
 } from "../../domain/payments/Outbox.ts"
 import { type Capture, type Captured, type Declined, Psp, PspError } from "../../domain/payments/Psp.ts"
 import { classOf, health, judge } from "../../domain/payments/PspVerdict.ts"
+import { continueFrom } from "../platform/Origin.ts"
 import { Settings } from "../platform/Settings.ts"
 import { Wake } from "./Wake.ts"
 
@@ -30,6 +31,9 @@ const attempts = (kind: AttemptClass | "parked" | "stale") =>
 const inFlight = Metric.gauge("cribwork_payments_commands_in_flight", {
   description: "Provider commands this process holds a lease on"
 })
+
+/** However soon a breaker says it may be asked again. */
+const askAgainMin = Duration.millis(10)
 
 /** Lets the store come back within a lease; past it another worker looks the payment up. */
 const keepTrying = (lease: Duration.Duration) =>
@@ -111,7 +115,7 @@ const make = Effect.gen(function* () {
     }
   }
 
-  /** Never fails: what cannot be concluded now is left to the end of its lease. */
+  /** Never fails: what cannot be concluded now is left to the end of its lease. Goes on in the trace of its request. */
   const work = (lease: Lease) =>
     attempt(lease).pipe(
       Effect.catchTags({
@@ -126,7 +130,8 @@ const make = Effect.gen(function* () {
         Effect.logError("a command is left to the end of its lease", cause).pipe(
           Effect.annotateLogs({ charge: lease.charge.id })
         )
-      )
+      ),
+      (working) => (Option.isSome(lease.traceparent) ? continueFrom(lease.traceparent.value)(working) : working)
     )
 
   const running = yield* FiberSet.make<void>()
@@ -135,7 +140,7 @@ const make = Effect.gen(function* () {
 
   const round = Effect.gen(function* () {
     const permit = yield* breaker.permits(dependency)
-    if (!permit.admits) return yield* Effect.sleep(permit.retryAfter)
+    if (!permit.admits) return yield* Effect.sleep(Duration.max(permit.retryAfter, askAgainMin))
     const free = settings.pspConcurrency - (yield* FiberSet.size(running))
     if (free <= 0) return yield* Effect.andThen(room.close, room.await)
     // A half-open breaker lets one call pass: what else we claimed would only be parked.
