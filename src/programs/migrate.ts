@@ -12,4 +12,4 @@ const owner = from(
   (url) => PgClient.layer({ url, maxConnections: 1 })
 )
 
-finish("migrate", Migrations.layer.pipe(Layer.provide(owner)))
+finish("migrate", Migrations.told.pipe(Layer.provide(owner)))

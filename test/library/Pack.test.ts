@@ -13,6 +13,8 @@ import { Schema } from "effect"
 import { root, run } from "../support/Run.ts"
 
 const Manifest = Schema.Struct({
+  version: Schema.String,
+  bin: Schema.Struct({ cribwork: Schema.String }),
   exports: Schema.Record(
     Schema.String,
     Schema.Union([Schema.Literal("./package.json"), Schema.Struct({ types: Schema.String, default: Schema.String })])
@@ -140,6 +142,22 @@ describe("the packed library", () => {
     const packages = await packagesLoadedBy("cribwork/limits/RedisLimiter")
     assert.include([...packages], "ioredis")
     assert.notIncludeMembers([...packages], ["kafkajs", "@effect/sql-pg"])
+  })
+
+  it("brings its command line, which knows its version and what to do without a house", async () => {
+    const bin = path.join(installed, manifest().bin.cribwork)
+    const help = await run(process.execPath, [bin, "--help"], consumer)
+    assert.deepStrictEqual([help.code, help.stderr], [0, ""])
+    assert.include(help.stdout, "cribwork <subcommand>")
+    const { stdout } = await run(process.execPath, [bin, "--version"], consumer)
+    assert.strictEqual(stdout, `cribwork ${manifest().version}\n`)
+    const keys = await run(process.execPath, [bin, "keys", "list"], consumer)
+    assert.strictEqual(keys.code, 2)
+    assert.include(keys.stderr, "set DATABASE_URL")
+    const serve = await run(process.execPath, [bin, "serve"], consumer)
+    assert.deepStrictEqual([serve.code, serve.stdout], [2, ""])
+    assert.include(serve.stderr, "DATABASE_URL must be set")
+    assert.match(fs.readFileSync(bin, "utf8"), /^#!\/usr\/bin\/env node\n/)
   })
 
   it("finds its migrations from where it is installed", async () => {

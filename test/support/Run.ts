@@ -11,11 +11,16 @@ export interface Ended {
   readonly stderr: string
 }
 
-/** In an environment that holds no setting, so that a program means its defaults. */
-export const run = (program: string, args: ReadonlyArray<string>, cwd: string = root): Promise<Ended> =>
+/** In an environment that holds no setting but those named, so that a program means its defaults. */
+export const run = (
+  program: string,
+  args: ReadonlyArray<string>,
+  cwd: string = root,
+  settings: Readonly<Record<string, string>> = {}
+): Promise<Ended> =>
   new Promise((resolve, reject) => {
     const { PATH, HOME } = process.env
-    execFile(program, args, { cwd, env: { PATH, HOME } }, (error, stdout, stderr) => {
+    execFile(program, args, { cwd, env: { PATH, HOME, ...settings } }, (error, stdout, stderr) => {
       if (error !== null && typeof error.code !== "number") reject(error)
       else resolve({ code: Number(error?.code ?? 0), stdout, stderr })
     })

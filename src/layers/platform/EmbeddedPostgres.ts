@@ -5,13 +5,13 @@
  */
 import { createServer } from "node:net"
 
-import { Clock, Context, Deferred, Duration, Effect, Layer, Metric, Redacted } from "effect"
+import { Clock, Context, Deferred, Duration, Effect, Layer, Metric, Option, Redacted } from "effect"
 
 import { failedAt } from "./EmbeddedPostgresError.ts"
 import type { EmbeddedPostgresError } from "./EmbeddedPostgresError.ts"
 import { postgresBinaries } from "./PostgresBinaries.ts"
 import type { PostgresBinaries } from "./PostgresBinaries.ts"
-import { postgresFolder } from "./PostgresFolder.ts"
+import { postgresFolder, served } from "./PostgresFolder.ts"
 import type { PostgresFolder } from "./PostgresFolder.ts"
 import { postgresServer } from "./PostgresServer.ts"
 import { Settings } from "./Settings.ts"
@@ -48,8 +48,16 @@ const make = (options: Options) =>
       Effect.forkScoped
     )
     const port = yield* Deferred.await(ready)
-    return Redacted.make(`postgres://cribwork:${folder.password}@127.0.0.1:${port}/postgres`)
+    return urlOf(port, folder.password)
   })
+
+const urlOf = (port: number, password: string) =>
+  Redacted.make(`postgres://cribwork:${password}@127.0.0.1:${port}/postgres`)
+
+/** The server that another process runs on the same folder, for as long as that process lives. */
+export const running: Effect.Effect<Option.Option<Redacted.Redacted>, never, Settings> = Settings.useSync(
+  ({ dataDir }) => Option.map(Option.fromUndefinedOr(served(dataDir)), ({ port, password }) => urlOf(port, password))
+)
 
 /** Serves until interrupted. `ready` learns the port once, or why there will never be one. */
 const supervise = Effect.fnUntraced(function* (

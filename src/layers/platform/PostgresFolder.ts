@@ -30,6 +30,12 @@ const logBytesMax = 4 * 1024 * 1024
 /** How long a server without an owner gets to leave: by itself or asked, and then to be gone when killed. */
 const leaveMax = { asked: "10 seconds", killed: "5 seconds" } as const
 
+/** In a folder closed to others Postgres could not read its own data, so that lies elsewhere, under the folder's name. */
+const dataOf = (base: string): string => {
+  const name = createHash("sha256").update(base).digest("hex").slice(0, 12)
+  return reachable(base) ? path.join(base, "postgres") : path.join(openFolder(), name)
+}
+
 const passwordOf = (data: string) => path.join(data, "cribwork.password")
 
 /** Open until the scope closes. `fresh` wipes what was there; not `durable` trades a power cut for speed. */
@@ -42,8 +48,7 @@ export const postgresFolder = Effect.fnUntraced(function* (
   const data = yield* Effect.try({
     try: () => {
       fs.mkdirSync(base, { recursive: true, mode: 0o755 })
-      const name = createHash("sha256").update(base).digest("hex").slice(0, 12)
-      return reachable(base) ? path.join(base, "postgres") : path.join(openFolder(), name)
+      return dataOf(base)
     },
     catch: failedAt("use its folder")
   })
@@ -114,6 +119,17 @@ export const postmaster = (data: string): number | undefined => {
 /** Has it said that it takes connections? */
 export const isReady = (data: string): boolean =>
   postmaster(data) !== undefined && pidLines(data)[7]?.trim() === "ready"
+
+/** How to reach the server that another process of ours runs on this folder; undefined when none takes connections. */
+export const served = (dataDir: string): { readonly port: number; readonly password: string } | undefined => {
+  try {
+    const data = dataOf(path.resolve(dataDir))
+    if (!isReady(data)) return undefined
+    return { port: Number(pidLines(data)[3]), password: fs.readFileSync(passwordOf(data), "utf8") }
+  } catch {
+    return undefined
+  }
+}
 
 /**
  * Nobody serves this folder afterwards, and no pid file names a stranger, for which Postgres would refuse to
