@@ -7,7 +7,7 @@ import * as path from "node:path"
 import { createInterface } from "node:readline"
 
 import { assert, describe, it, layer } from "@effect/vitest"
-import { ConfigProvider, Effect, Exit, Layer, Option, Redacted, Schedule } from "effect"
+import { ConfigProvider, Effect, Exit, Fiber, Layer, Option, Redacted, Schedule } from "effect"
 
 import { Psp } from "../../src/domain/payments/Psp.ts"
 import * as HttpPsp from "../../src/layers/payments/HttpPsp.ts"
@@ -16,6 +16,7 @@ import { ScriptedBank } from "../../src/layers/payments/ScriptedPsp.ts"
 import type { Payment } from "../../src/layers/payments/TwinBook.ts"
 import * as TwinProcess from "../../src/layers/payments/TwinProcess.ts"
 import * as Settings from "../../src/layers/platform/Settings.ts"
+import { processesOf } from "../support/Program.ts"
 import { pspSuite } from "./Psp.suite.ts"
 
 const folder = Effect.acquireRelease(
@@ -108,7 +109,28 @@ const gone = (pid: number) =>
 
 const groupOf = (pid: number) => fs.readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ")[2]
 
+/** Kills the first process that was told of this path, as soon as there is one. */
+const killFirst = (told: string) =>
+  Effect.suspend(() => {
+    const [seen] = processesOf(told)
+    return seen === undefined ? Effect.fail("nobody" as const) : Effect.sync(() => process.kill(seen.pid, "SIGKILL"))
+  }).pipe(Effect.retry(Schedule.spaced("5 millis").pipe(Schedule.upTo({ duration: "10 seconds" }))))
+
 describe("TwinProcess", () => {
+  it.live(
+    "is started again when it is killed before it listens",
+    () =>
+      Effect.gen(function* () {
+        const file = path.join(yield* folder, "twin.jsonl")
+        const started = yield* Effect.forkChild(
+          Effect.exit(lookup(visa(0).pspKey).pipe(Effect.provide(stack(inFile(file)))))
+        )
+        yield* killFirst(file)
+        assert.isTrue(Exit.isSuccess(yield* Fiber.join(started)))
+      }).pipe(Effect.scoped),
+    40_000
+  )
+
   it.live(
     "loses nothing it answered when it is killed under load, and comes back on the same port",
     () =>

@@ -44,7 +44,7 @@ describe("Settings", () => {
     Effect.gen(function* () {
       const broken = {
         PSP_TIMEOUT: "20 seconds",
-        PSP_LEASE: "29 seconds",
+        PSP_LEASE: "40999 millis",
         PSP_BACKOFF_BASE: "2 minutes",
         PSP_BACKOFF_CAP: "1 minute",
         BREAKER_WINDOW: "10 seconds",
@@ -65,7 +65,7 @@ describe("Settings", () => {
       }
       const mended = {
         ...broken,
-        PSP_LEASE: "30 seconds",
+        PSP_LEASE: "41 seconds",
         PSP_BACKOFF_CAP: "2 minutes",
         BREAKER_WINDOW_CAP: "10 seconds",
         KAFKA_SASL_MECHANISM: "plain",

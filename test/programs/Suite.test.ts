@@ -2,17 +2,10 @@
 import * as fs from "node:fs"
 
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { Effect, Layer, Redacted } from "effect"
 
-import type { NewApiKey } from "../../src/domain/access/ApiKey.ts"
-import { ApiKeys, type CreatedKey } from "../../src/domain/access/ApiKeys.ts"
-import { TenantId, UserId } from "../../src/domain/Ids.ts"
-import * as SqlApiKeys from "../../src/layers/access/SqlApiKeys.ts"
-import * as SqlAuditLog from "../../src/layers/access/SqlAuditLog.ts"
-import * as Postgres from "../../src/layers/platform/Postgres.ts"
-import { settings } from "../Postgres.ts"
 import { type Answer, ask, charge, newKey, see } from "../support/Client.ts"
 import { databaseOf, devEnv, isUp, type Keys, newFolder, sourced, startSuite } from "../support/House.ts"
+import { keyOf, revoke } from "../support/KeyDesk.ts"
 import { endAll, processesOf, Program, until } from "../support/Program.ts"
 
 /** How long Postgres and the twin may take to follow a suite that said nothing before it died. */
@@ -30,37 +23,6 @@ const start = async (args: ReadonlyArray<string> = []) => {
 }
 
 const nobodyIsLeft = () => until("nobody is left", followMillis, () => processesOf(folder).length === 0)
-
-/** Through the adapter, as `keys create` does it. */
-const withKeys = <A, E>(use: (keys: ApiKeys["Service"]) => Effect.Effect<A, E>): Promise<A> =>
-  Effect.runPromise(
-    ApiKeys.use(use).pipe(
-      Effect.provide(
-        SqlApiKeys.layer.pipe(
-          Layer.provide(SqlAuditLog.layer),
-          Layer.provide(Postgres.layer(Redacted.make(databaseOf(folder)))),
-          Layer.provide(settings)
-        )
-      )
-    )
-  )
-
-const act = { actor: "test", why: "end to end" }
-
-const keyOf = (tenant: string, some: Partial<NewApiKey> = {}): Promise<CreatedKey> =>
-  withKeys((keys) =>
-    keys.create(
-      {
-        tenant: TenantId.make(tenant),
-        user: UserId.make("ada"),
-        scopes: ["charges:read", "charges:write"],
-        plan: "generous",
-        operator: false,
-        ...some
-      },
-      act
-    )
-  )
 
 const problem = (answer: Answer, status: number, name: string) => {
   assert.strictEqual(answer.status, status, answer.text)
@@ -146,16 +108,16 @@ describe("The suite", () => {
   })
 
   it("closes the door to a revoked key within two seconds, though the key was just used", async () => {
-    const { info, token } = await keyOf("revoked")
-    const caller = { url: house.url, apiKey: Redacted.value(token) }
+    const { id, apiKey } = await keyOf(databaseOf(folder), "revoked")
+    const caller = { url: house.url, apiKey }
     assert.strictEqual((await see(caller, "/v1/charges")).status, 200)
-    await withKeys((keys) => keys.revoke(info.id, act))
+    await revoke(databaseOf(folder), id)
     await until("the key opens nothing", revokedMillis, async () => (await see(caller, "/v1/charges")).status === 401)
   })
 
   it("tells a key of the small plan when it may come back", async () => {
-    const { token } = await keyOf("small", { plan: "small" })
-    const caller = { url: house.url, apiKey: Redacted.value(token) }
+    const { apiKey } = await keyOf(databaseOf(folder), "small", { plan: "small" })
+    const caller = { url: house.url, apiKey }
     const statuses = []
     for (let n = 0; n < 5; n++) statuses.push((await see(caller, "/v1/charges")).status)
     assert.deepStrictEqual(statuses, [200, 200, 200, 200, 200])
@@ -167,8 +129,8 @@ describe("The suite", () => {
   it("keeps tenants apart: neither a charge nor a key of one exists for the other", async () => {
     const key = newKey()
     const ours = await charge(house, key, { source: "tok_visa", amount: 777 }, 10)
-    const { token } = await keyOf("other")
-    const other = { url: house.url, apiKey: Redacted.value(token) }
+    const { apiKey } = await keyOf(databaseOf(folder), "other")
+    const other = { url: house.url, apiKey }
     problem(await see(other, `/v1/charges/${String(ours.body["id"])}`), 404, "charge-not-found")
     const theirs = await charge(other, key, { source: "tok_visa", amount: 778 }, 10)
     assert.strictEqual(theirs.status, 201, theirs.text)

@@ -15,7 +15,11 @@ import { Context, Data, Deferred, Duration, Effect, Layer, Option, Redacted, Ref
 import { Settings } from "../platform/Settings.ts"
 import { PspUrl } from "./HttpPsp.ts"
 
-export class TwinProcessError extends Data.TaggedError("TwinProcessError")<{ readonly message: string }> {}
+export class TwinProcessError extends Data.TaggedError("TwinProcessError")<{
+  readonly message: string
+  /** Somebody ended it; it did not refuse to run. */
+  readonly killed: boolean
+}> {}
 
 /** What a script needs to look into the twin and to switch its tokens. */
 export class TwinAccess extends Context.Service<
@@ -30,6 +34,8 @@ export class TwinAccess extends Context.Service<
 
 /** A twin that does not listen by then is not coming. */
 const startTimeout = Duration.seconds(20)
+/** Starts that are tried while twins are killed before they listen. */
+const startsMax = 5
 /** How long a stopping one gets before it is killed. */
 const stopTimeout = Duration.seconds(3)
 const restartBase = Duration.millis(50)
@@ -88,6 +94,7 @@ const make = Effect.gen(function* () {
     })
 
   yield* live(settings.twinPort).pipe(
+    Effect.retry({ times: startsMax - 1, while: ({ killed }) => killed }),
     Effect.tapError((error) => Deferred.fail(first, error)),
     Effect.andThen(Effect.flatMap(Deferred.await(first), (url) => keepAlive(Number(new URL(url).port)))),
     Effect.ignore,
@@ -104,9 +111,11 @@ export const layer: Layer.Layer<PspUrl | TwinAccess, TwinProcessError, Settings>
 /** The one line a twin says when it listens. */
 const announced = (child: ChildProcess) =>
   Effect.callback<string, TwinProcessError>((resume) => {
-    const refuse = (why: string) => resume(Effect.fail(new TwinProcessError({ message: why })))
+    const refuse = (why: string, killed = false) => resume(Effect.fail(new TwinProcessError({ message: why, killed })))
     child.once("error", (error) => refuse(error.message))
-    child.once("exit", (code, signal) => refuse(`the twin ended with ${signal ?? code} before it listened`))
+    child.once("exit", (code, signal) =>
+      refuse(`the twin ended with ${signal ?? code} before it listened`, signal !== null)
+    )
     if (child.stdout === null) return refuse("the twin has no output")
     createInterface({ input: child.stdout }).on("line", (line) => {
       const said = readAnnouncement(line)
@@ -115,7 +124,7 @@ const announced = (child: ChildProcess) =>
   }).pipe(
     Effect.timeoutOrElse({
       duration: startTimeout,
-      orElse: () => Effect.fail(new TwinProcessError({ message: "the twin does not listen" }))
+      orElse: () => Effect.fail(new TwinProcessError({ message: "the twin does not listen", killed: false }))
     })
   )
 

@@ -209,11 +209,11 @@ export const sections = {
       "PSP_TIMEOUT",
       S.duration("50 millis", "5 minutes"),
       "10 seconds",
-      "Time one call to the provider may take. Must lie 10 s below the lease."
+      "Time one call to the provider may take. An attempt may make two."
     ),
     pspLease: S.withDefault(
       "PSP_LEASE",
-      S.duration("11 seconds", "1 hour"),
+      S.duration("2 seconds", "1 hour"),
       "60 seconds",
       "How long a worker owns a command before another may take it."
     ),
@@ -338,8 +338,9 @@ type All = Read<typeof sections>
 export const rules: ReadonlyArray<Rule<All>> = [
   {
     of: ["pspTimeout", "pspLease"],
-    holds: (all) => Duration.isGreaterThanOrEqualTo(all.pspLease, Duration.sum(all.pspTimeout, Duration.seconds(10))),
-    says: "PSP_LEASE must be at least 10 seconds longer than PSP_TIMEOUT, so that no call outlives its lease"
+    holds: ({ pspLease, pspTimeout }) =>
+      Duration.isGreaterThanOrEqualTo(pspLease, Duration.sum(Duration.times(pspTimeout, 2), Duration.seconds(1))),
+    says: "PSP_LEASE must be at least twice PSP_TIMEOUT and a second: an attempt may look up and then send, and no call may outlive its lease"
   },
   {
     of: ["pspBackoffBase", "pspBackoffCap"],
