@@ -256,11 +256,14 @@ describe("The suite", () => {
     assert.strictEqual((await see(house, "/health/ready")).status, 200)
   })
 
-  it("drains on Ctrl-C, and ends at once on a second one", async () => {
+  it("drains on Ctrl-C, though npm forwards it once more, and ends at once when asked again", async () => {
     const { answer } = await onItsWay(house)
     const began = performance.now()
     suite.signal("SIGINT")
     await takesNoMore(1500)
+    suite.signal("SIGINT")
+    // A person needs longer than this to ask again.
+    while (performance.now() - began < 600) await new Promise((resolve) => setTimeout(resolve, 20))
     assert.isTrue(suite.runs)
     assert.deepStrictEqual(await suite.stop("SIGINT"), { code: 130, signal: null })
     assert.isBelow(performance.now() - began, 2500)

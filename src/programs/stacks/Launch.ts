@@ -27,12 +27,18 @@ const explain = (cause: Cause.Cause<unknown>) =>
 const exitCode = (cause: Cause.Cause<unknown>) =>
   cause.reasons.some((reason) => Cause.isFailReason(reason) && reason.error instanceof Settings.WrongSettings) ? 2 : 1
 
+/**
+ * Ctrl-C reaches a program under npm twice: from the terminal, and forwarded by npm. What comes this soon is
+ * the same wish; a person who asks again takes longer.
+ */
+const sameWishMillis = 500
+
 /** Nothing of ours outlives us: children follow a pipe of this process, which ends with it. */
 const endAtOnceWhenAskedTwice = () => {
-  let asked = 0
+  let first: number | undefined
   const onSignal = () => {
-    asked += 1
-    if (asked > 1) process.exit(130)
+    first ??= performance.now()
+    if (performance.now() - first > sameWishMillis) process.exit(130)
   }
   process.on("SIGINT", onSignal)
   process.on("SIGTERM", onSignal)
