@@ -1,4 +1,5 @@
 /** `cribwork payments` against the house itself: its API over HTTP, in memory, in this process. */
+import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
@@ -13,9 +14,9 @@ import * as Readiness from "../../src/layers/platform/Readiness.ts"
 import * as Settings from "../../src/layers/platform/Settings.ts"
 import * as Features from "../../src/programs/stacks/Features.ts"
 import * as Memory from "../../src/programs/stacks/Memory.ts"
-import { newKey, port } from "../http/Trial.ts"
+import { ask, newKey, port } from "../http/Trial.ts"
 import { accepted, claimed, freshTenant, intent } from "../payments/intents.ts"
-import { cribwork, parsed } from "./Command.ts"
+import { cribwork, parsed, program } from "./Command.ts"
 
 const house = Features.api.pipe(
   Layer.provideMerge(Layer.fresh(Layer.mergeAll(Readiness.layer, Memory.stack.limiter, Memory.stack.books))),
@@ -86,6 +87,15 @@ describe("cribwork payments", () => {
       const told = parsed(stderr)
       assert.deepInclude(told, { error: "forbidden", exit_code: 4 })
       assert.deepInclude(told["problem"], { status: 403, scope: "payments:admin", request_id: told["request_id"] })
+
+      const { authorization } = yield* newKey({ scopes: ["charges:read"], plan: "small" })
+      yield* Effect.repeat(ask("/v1/charges", { headers: { authorization } }), {
+        until: ({ status }) => status === 429
+      })
+      const small = { ...env, CRIBWORK_API_KEY: authorization.replace("Bearer ", "") }
+      const quota = yield* cribwork(["payments", "show", nobody], small)
+      assert.strictEqual(quota.code, 5)
+      assert.match(quota.stderr, /^cribwork: Quota exceeded[^]*Try again in \d+/)
 
       const unknown = yield* cribwork(["payments", "show", nobody], { ...env, CRIBWORK_API_KEY: "hunter2" })
       assert.strictEqual(unknown.code, 4)
@@ -165,6 +175,24 @@ describe("cribwork payments", () => {
       const env = yield* environment(["payments:admin"])
       assert.strictEqual((yield* cribwork(["payments", "dlq", "list", "--cursor", "bm90aGluZw"], env)).code, 2)
     }).pipe(Effect.provide(house))
+  )
+
+  it.live("ends with 130 when it is interrupted while it waits", () =>
+    Effect.gen(function* () {
+      const hung = createServer()
+      yield* Effect.addFinalizer(() => Effect.sync(() => hung.close().closeAllConnections()))
+      yield* Effect.promise(() => once(hung.listen(0, "127.0.0.1"), "listening"))
+      const url = `http://127.0.0.1:${(hung.address() as AddressInfo).port}`
+      const { PATH } = process.env
+      const asking = spawn(process.execPath, [program, "payments", "show", nobody], {
+        env: { PATH, CRIBWORK_URL: url, CRIBWORK_API_KEY: "k" },
+        stdio: "inherit"
+      })
+      const ended = Effect.promise(() => once(asking, "exit"))
+      yield* Effect.promise(() => once(hung, "request"))
+      asking.kill("SIGINT")
+      assert.deepStrictEqual(yield* ended, [130, null])
+    }).pipe(Effect.scoped)
   )
 
   it.live("says that nothing answers and where it asked, or that what answers is something else", () =>

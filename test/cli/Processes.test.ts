@@ -31,6 +31,15 @@ describe("cribwork serve, worker, relay and migrate", () => {
     })
   )
 
+  it.live("say what the network said of a database that does not answer, and end with 1", () =>
+    Effect.gen(function* () {
+      const { code, stderr } = yield* cribwork(["serve"], { DATABASE_URL: "postgres://ada:hunter2@127.0.0.1:1000/x" })
+      assert.strictEqual(code, 1)
+      assert.match(stderr, /^api: the database cannot be used: .*ECONNREFUSED/)
+      assert.notInclude(stderr, "hunter2")
+    })
+  )
+
   it.live("migrate brings an empty database to this schema, and says what it did", () =>
     Effect.gen(function* () {
       const env = { DATABASE_URL: Redacted.value(yield* emptyDatabase) }

@@ -7,12 +7,23 @@
 import { PgClient } from "@effect/sql-pg"
 import { Context, Duration, Effect, Layer } from "effect"
 import type { Redacted } from "effect"
-import { SqlClient } from "effect/sql"
+import { SqlClient, type SqlError } from "effect/sql"
 
 import { Settings } from "./Settings.ts"
 
 /** What programs may do, as opposed to what `migrate` may. */
 export const appRole = "cribwork_app"
+
+/** What Postgres or the network said, without the wrapping; in words for who starts a program. */
+export const whyOf = ({ reason }: SqlError.SqlError): string => {
+  const said = reason.cause instanceof Error && reason.cause.message !== "" ? reason.cause.message : reason.message
+  return lacksRole(said) ? `it was never migrated (${said}): run \`cribwork migrate\`` : said
+}
+
+/** The first migration makes the role that all programs work as. */
+const lacksRole = (said: string) => said.includes(`role "${appRole}" does not exist`)
+
+export const isNeverMigrated = (error: SqlError.SqlError): boolean => lacksRole(String(error.reason.cause))
 
 /** A client for single statements that wait for no lock. */
 export class Reads extends Context.Service<Reads, SqlClient.SqlClient>()("cribwork/platform/Postgres/Reads") {}

@@ -8,7 +8,7 @@ import type { MigrationsError } from "../../layers/platform/Migrations.ts"
 import type { WrongSettings } from "../../layers/platform/Settings.ts"
 import type { ApiFailure, ApiRefused } from "./ApiClient.ts"
 import type { ExitName } from "./ExitCode.ts"
-import type { DatabaseUnreachable, NoDatabase } from "./KeyDesk.ts"
+import type { DatabaseUnusable, NoDatabase } from "./KeyDesk.ts"
 import type { NotAllRedriven, RedriveWhat } from "./Redrive.ts"
 
 export type Failure =
@@ -16,7 +16,7 @@ export type Failure =
   | ApiFailure
   | CliError.CliError
   | Config.ConfigError
-  | DatabaseUnreachable
+  | DatabaseUnusable
   | KeyNotFound
   | MigrationsError
   | NoDatabase
@@ -84,7 +84,10 @@ export const toldOf: (failure: Failure) => Told = Match.type<Failure>().pipe(
     ApiRefused: refused,
     ApiUnreachable: as("unavailable", "api-unreachable"),
     ConfigError: as("misused", "wrong-settings"),
-    DatabaseUnreachable: as("unavailable", "database-unreachable"),
+    DatabaseUnusable: (failure) =>
+      failure.isNeverMigrated
+        ? as("failed", "wrong-schema")(failure)
+        : as("unavailable", "database-unreachable")(failure),
     DuplicateOption: as("misused", "usage"),
     InvalidValue: as("misused", "usage"),
     KeyNotFound: ({ id }) => row({ exit: "missing", error: "key-not-found", message: `There is no key ${id}.` }),

@@ -3,7 +3,6 @@
  * that runs on the same data folder, so that who has only run `npm start` can make keys beside it.
  */
 import { Data, Effect, Layer, Option, Redacted } from "effect"
-import type { SqlError } from "effect/sql"
 
 import { ApiKeys } from "../../domain/access/ApiKeys.ts"
 import * as SqlApiKeys from "../../layers/access/SqlApiKeys.ts"
@@ -25,16 +24,18 @@ export class NoDatabase extends Data.TaggedError("NoDatabase")<{ readonly dataDi
 }
 
 /** It does not answer, or does not let us in. */
-export class DatabaseUnreachable extends Data.TaggedError("DatabaseUnreachable")<{
+export class DatabaseUnusable extends Data.TaggedError("DatabaseUnusable")<{
   readonly host: string
   readonly why: string
+  /** It answers, but has no schema of ours. */
+  readonly isNeverMigrated: boolean
 }> {
   override get message(): string {
     return `The database at ${this.host} cannot be used: ${this.why}.`
   }
 }
 
-export const layer: Layer.Layer<ApiKeys, NoDatabase | DatabaseUnreachable | Migrations.MigrationsError, Settings> =
+export const layer: Layer.Layer<ApiKeys, NoDatabase | DatabaseUnusable | Migrations.MigrationsError, Settings> =
   Layer.unwrap(
     Effect.gen(function* () {
       const { databaseUrl, dataDir } = yield* Settings
@@ -46,14 +47,17 @@ export const layer: Layer.Layer<ApiKeys, NoDatabase | DatabaseUnreachable | Migr
         Layer.provide(SqlAuditLog.layer),
         Layer.provide(Layer.effectDiscard(Migrations.verify()).pipe(Layer.provideMerge(database))),
         Layer.catchTag("SqlError", (error) =>
-          Layer.effect(ApiKeys, Effect.fail(new DatabaseUnreachable({ host, why: whyOf(error) })))
+          Layer.effect(
+            ApiKeys,
+            Effect.fail(
+              new DatabaseUnusable({
+                host,
+                why: Postgres.whyOf(error),
+                isNeverMigrated: Postgres.isNeverMigrated(error)
+              })
+            )
+          )
         )
       )
     })
   )
-
-const whyOf = ({ reason }: SqlError.SqlError): string => {
-  const said = reason.cause instanceof Error && reason.cause.message !== "" ? reason.cause.message : reason.message
-  // The first migration makes the role that all programs work as.
-  return said.includes(`role "${Postgres.appRole}" does not exist`) ? `${said}; run \`cribwork migrate\` first` : said
-}

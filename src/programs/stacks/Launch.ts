@@ -5,7 +5,9 @@
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Cause, Effect, Layer } from "effect"
+import { SqlError } from "effect/sql"
 
+import { whyOf } from "../../layers/platform/Postgres.ts"
 import * as Readiness from "../../layers/platform/Readiness.ts"
 import * as Settings from "../../layers/platform/Settings.ts"
 import * as Telemetry from "../../layers/platform/Telemetry.ts"
@@ -17,6 +19,7 @@ const sentenceOf = (error: unknown): string => {
   if ("code" in error && error.code === "EADDRINUSE") {
     return `${error.message}. Set PORT to another; 0 picks a free one.`
   }
+  if (error instanceof SqlError.SqlError) return `the database cannot be used: ${whyOf(error)}`
   return error.message === "" ? sentenceOf(error.cause) : error.message
 }
 
