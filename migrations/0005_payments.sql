@@ -122,8 +122,8 @@ $$;
 -- description, order_id, traceparent}. Verdicts, one an item, in order:
 --   accepted {created_at, expires}     refused | settled {told}     open {charge}
 --   mismatch                  expired {charge}             order_taken {charge}        busy
--- A key whose first use is still being accepted is waited for, 750 ms; then lock_not_available.
-create function accept_batch(p_items jsonb, p_ttl interval) returns table (ix int, verdict text, body jsonb)
+-- A key whose first use is still being accepted is waited for; after `p_key_wait`, lock_not_available.
+create function accept_batch(p_items jsonb, p_ttl interval, p_key_wait interval) returns table (ix int, verdict text, body jsonb)
 language plpgsql security definer set search_path = public, pg_temp set lock_timeout = '750ms' as $$
 declare
   item record;
@@ -133,6 +133,7 @@ declare
   tenants text[];
   currencies text[];
 begin
+  perform set_config('lock_timeout', (extract(epoch from p_key_wait) * 1000)::int::text, true);
   -- Sorted, so that two batches with keys in common wait for each other in one direction only.
   insert into idempotency_keys (tenant_id, key, fingerprint, charge_id, expires_at)
     select i.tenant, i.key, decode(i.fingerprint, 'hex'), i.charge, now() + p_ttl

@@ -324,7 +324,7 @@ create view charge_statements as
     failure_message
    FROM charges;
 
-CREATE OR REPLACE FUNCTION public.accept_batch(p_items jsonb, p_ttl interval)
+CREATE OR REPLACE FUNCTION public.accept_batch(p_items jsonb, p_ttl interval, p_key_wait interval)
  RETURNS TABLE(ix integer, verdict text, body jsonb)
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -339,6 +339,7 @@ declare
   tenants text[];
   currencies text[];
 begin
+  perform set_config('lock_timeout', (extract(epoch from p_key_wait) * 1000)::int::text, true);
   -- Sorted, so that two batches with keys in common wait for each other in one direction only.
   insert into idempotency_keys (tenant_id, key, fingerprint, charge_id, expires_at)
     select i.tenant, i.key, decode(i.fingerprint, 'hex'), i.charge, now() + p_ttl
@@ -986,7 +987,7 @@ begin
   raise exception 'transfers are history: correct one with another' using errcode = 'restrict_violation';
 end $function$;
 
-grant execute on function accept_batch(p_items jsonb, p_ttl interval) to cribwork_app;
+grant execute on function accept_batch(p_items jsonb, p_ttl interval, p_key_wait interval) to cribwork_app;
 
 grant execute on function ack(p_items jsonb) to cribwork_app;
 

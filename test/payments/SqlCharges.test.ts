@@ -92,6 +92,35 @@ layer(stack, { excludeTestServices: true, timeout: "60 seconds" })("SqlCharges",
     })
   )
 
+  it.effect("a key that waits for its first use does not keep those who travel with it", () =>
+    Effect.gen(function* () {
+      const owner = yield* Owner
+      const charges = yield* Charges
+      const stuck = intent()
+      const inserted = yield* Deferred.make<void>()
+      const first = yield* owner`insert into idempotency_keys (tenant_id, key, fingerprint, charge_id, expires_at)
+          values (${stuck.tenant}, ${stuck.key}::uuid, decode(${stuck.fingerprint}, 'hex'), gen_random_uuid(),
+            now() + interval '1 day')`.pipe(
+        Effect.andThen(Deferred.succeed(inserted, undefined)),
+        Effect.andThen(Effect.never),
+        owner.withTransaction,
+        Effect.forkChild
+      )
+      yield* Deferred.await(inserted)
+      const told: Array<string> = []
+      yield* Effect.forEach(
+        [intent(), intent(), stuck, ...Array.from({ length: 20 }, () => intent())],
+        (asked) =>
+          Effect.map(Effect.result(charges.accept(asked)), (result) =>
+            told.push(result._tag === "Success" ? result.success._tag : result.failure.reason._tag)
+          ),
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual(told, [...Array.from({ length: 22 }, () => "Accepted"), "OperationInProgress"])
+      yield* Fiber.interrupt(first)
+    })
+  )
+
   it.effect("a floor counts what is held; the refusal says how much is short and stands under the key", () =>
     Effect.gen(function* () {
       const owner = yield* Owner
@@ -151,7 +180,7 @@ layer(stack, { excludeTestServices: true, timeout: "60 seconds" })("SqlCharges",
       const [one, two] = [intent({ tenant }), intent({ tenant })]
       const wrong = intent({ tenant, key: used.key, ask: { amount: MinorUnits.make(1) } })
       const rows = yield* owner`select ix::int, verdict from accept_batch(
-        ${JSON.stringify([item(one), item(wrong), item(two), item(one)])}::text::jsonb, interval '1 day')`
+        ${JSON.stringify([item(one), item(wrong), item(two), item(one)])}::text::jsonb, interval '1 day', interval '1 second')`
       assert.deepStrictEqual(rows, [
         { ix: 1, verdict: "accepted" },
         { ix: 2, verdict: "mismatch" },

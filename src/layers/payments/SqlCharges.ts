@@ -1,10 +1,10 @@
 /**
- * Charges in Postgres: one function call accepts, one settles, each a transaction of its own. Conflicts with
- * concurrent calls and answers lost on the way are asked again, under the same key but with new ids, so that
- * a first try that did commit is found and not repeated.
+ * Charges in Postgres: one function call accepts all that wait, one settles, each a transaction of its own.
+ * Conflicts with concurrent calls and answers lost on the way are asked again, under the same key but with new
+ * ids, so that a first try that did commit is found and not repeated.
  */
 import { PgClient } from "@effect/sql-pg"
-import { Duration, Effect, Layer, Option, Schedule, Schema } from "effect"
+import { Array, Duration, Effect, Layer, Option, Schedule, Schema } from "effect"
 import { SecureRandom } from "effect/crypto"
 import type { SqlError } from "effect/sql"
 
@@ -15,6 +15,7 @@ import {
   AcceptError,
   Charges,
   ChargesUnavailable,
+  type Intent,
   KeyReused,
   NoSuchCharge,
   OperationInProgress,
@@ -26,6 +27,7 @@ import { pspKey } from "../../domain/payments/PspKey.ts"
 import { eventOf, settledBy } from "../../domain/payments/Settlement.ts"
 import { Reads } from "../platform/Postgres.ts"
 import { Settings } from "../platform/Settings.ts"
+import * as ChargeBatcher from "./ChargeBatcher.ts"
 import { chargeOf, ChargeRow, toCharge } from "./ChargeRow.ts"
 
 const ToldRow = Schema.Struct({
@@ -64,6 +66,9 @@ const triesMax = 4
 
 const again = Schedule.exponential("5 millis").pipe(Schedule.jittered, Schedule.upTo({ times: triesMax - 1 }))
 
+/** How long a key whose first use is still being accepted is waited for. Neighbours should not wait for it long. */
+const keyWait = { together: "50 milliseconds", alone: "750 milliseconds" }
+
 /** Losing to a neighbour, or to the network: the same question may be asked again. */
 const isPassing = (error: SqlError.SqlError) =>
   error.reason._tag === "DeadlockError" ||
@@ -80,59 +85,50 @@ const make = Effect.gen(function* () {
   const { idempotencyTtl } = yield* Settings
   const ttl = `${Duration.toMillis(idempotencyTtl)} milliseconds`
 
-  const accept: Charges["Service"]["accept"] = Effect.fnUntraced(
-    function* ({ tenant, key, fingerprint, request, traceparent }) {
-      const id = (yield* random.uuidV7()) as Charge["id"]
-      const item = {
-        tenant,
-        key,
-        fingerprint,
-        charge: id,
-        operation: yield* random.uuidV7(),
-        hold: yield* random.uuidV7(),
-        psp_key: pspKey(tenant, key, "charge", 1),
-        amount: request.amount,
-        currency: request.currency,
-        source: request.source,
-        description: request.description,
-        order_id: request.orderId,
-        traceparent: Option.getOrNull(traceparent)
-      }
-      const rows = yield* sql`select verdict, body from accept_batch(${sql.json([item])}, ${ttl}::text::interval)`
-      const [row] = yield* Effect.orDie(decodeAccept(rows))
-      switch (row.verdict) {
-        case "accepted":
-          return {
-            _tag: "Accepted",
-            charge: accepted(id, request, row.body.created_at),
-            expires: row.body.expires
-          } satisfies Acceptance
-        case "refused":
-          return { _tag: "Refused", told: toTold(row.body) } satisfies Acceptance
-        case "settled":
-          return { _tag: "Settled", told: toTold(row.body) } satisfies Acceptance
-        case "open":
-          return {
-            _tag: "Open",
-            charge: toCharge(row.body),
-            firstSeen: row.body.first_seen,
-            expires: row.body.expires
-          } satisfies Acceptance
-        case "mismatch":
-          return yield* refuse(new KeyReused())
-        case "expired":
-          return yield* refuse(new ResultExpired({ charge: row.body.charge }))
-        case "order_taken":
-          return yield* refuse(new OrderAlreadyCharged({ charge: row.body.charge }))
-        case "busy":
-          return yield* refuse(new OperationInProgress())
-      }
-    },
-    Effect.retry({ schedule: again, while: (error) => error._tag === "SqlError" && isPassing(error) }),
-    Effect.catchTag("SqlError", (error) =>
-      refuse(error.reason._tag === "LockTimeoutError" ? new OperationInProgress() : unavailable(error))
+  /** Ids are drawn for each call: a first try whose answer was lost is found by its key. */
+  const itemOf = Effect.fnUntraced(function* ({ tenant, key, fingerprint, request, traceparent }: Intent) {
+    return {
+      tenant,
+      key,
+      fingerprint,
+      charge: (yield* random.uuidV7()) as Charge["id"],
+      operation: yield* random.uuidV7(),
+      hold: yield* random.uuidV7(),
+      psp_key: pspKey(tenant, key, "charge", 1),
+      amount: request.amount,
+      currency: request.currency,
+      source: request.source,
+      description: request.description,
+      order_id: request.orderId,
+      traceparent: Option.getOrNull(traceparent)
+    }
+  })
+
+  /** Verdicts in the order of the intents. */
+  const ask = Effect.fnUntraced(function* (intents: Array.NonEmptyReadonlyArray<Intent>, wait: string) {
+    const items = yield* Effect.forEach(intents, itemOf)
+    const rows = yield* sql`select verdict, body from accept_batch(${sql.json(items)}, ${ttl}::text::interval,
+      ${wait}::text::interval)`
+    return Array.zipWith(
+      yield* Effect.orDie(decodeAccept(rows)),
+      Array.zip(items, intents),
+      (row, [{ charge }, intent]) => answerTo(row, charge, intent.request)
     )
-  )
+  })
+
+  const accept = yield* ChargeBatcher.make({
+    nameOf: ({ key, tenant }: Intent) => `${key} ${tenant}`,
+    together: (intents) => ask(intents, keyWait.together),
+    alone: (intent) =>
+      ask([intent], keyWait.alone).pipe(
+        Effect.retry({ schedule: again, while: isPassing }),
+        Effect.mapError((error) =>
+          error.reason._tag === "LockTimeoutError" ? new OperationInProgress() : unavailable(error)
+        ),
+        Effect.mapError((reason) => new AcceptError({ reason })),
+        Effect.flatMap(([answer]) => answer)
+      )
+  })
 
   const settle: Charges["Service"]["settle"] = Effect.fnUntraced(
     function* ({ lease, verdict }) {
@@ -188,6 +184,41 @@ export const layer: Layer.Layer<Charges, never, PgClient.PgClient | Reads | Sett
   Charges,
   make
 ).pipe(Layer.provide(SecureRandom.layerWebCrypto))
+
+/** What the function said of one item, as the port says it. */
+const answerTo = (
+  row: typeof AcceptRow.Type,
+  id: Charge["id"],
+  request: ChargeRequest
+): Effect.Effect<Acceptance, AcceptError> => {
+  switch (row.verdict) {
+    case "accepted":
+      return Effect.succeed({
+        _tag: "Accepted",
+        charge: accepted(id, request, row.body.created_at),
+        expires: row.body.expires
+      })
+    case "refused":
+      return Effect.succeed({ _tag: "Refused", told: toTold(row.body) })
+    case "settled":
+      return Effect.succeed({ _tag: "Settled", told: toTold(row.body) })
+    case "open":
+      return Effect.succeed({
+        _tag: "Open",
+        charge: toCharge(row.body),
+        firstSeen: row.body.first_seen,
+        expires: row.body.expires
+      })
+    case "mismatch":
+      return refuse(new KeyReused())
+    case "expired":
+      return refuse(new ResultExpired({ charge: row.body.charge }))
+    case "order_taken":
+      return refuse(new OrderAlreadyCharged({ charge: row.body.charge }))
+    case "busy":
+      return refuse(new OperationInProgress())
+  }
+}
 
 const accepted = (id: Charge["id"], request: ChargeRequest, createdAt: string): Charge => ({
   id,
