@@ -5,7 +5,7 @@ import { DateTime, Effect, Layer, Option, Redacted } from "effect"
 import { SecureRandom } from "effect/crypto"
 
 import { callerOf, idOfToken, inAudit, ordered } from "../../domain/access/ApiKey.ts"
-import type { ApiKeyInfo, KeyId } from "../../domain/access/ApiKey.ts"
+import type { ApiKeyInfo, Caller, KeyId } from "../../domain/access/ApiKey.ts"
 import { ApiKeys, KeyNotFound, keysListedMax, refuseAdmin, UnknownKey } from "../../domain/access/ApiKeys.ts"
 import { AuditLog } from "../../domain/access/AuditLog.ts"
 import { apiKeyToken, hashOf } from "./ApiKeyToken.ts"
@@ -13,6 +13,8 @@ import { apiKeyToken, hashOf } from "./ApiKeyToken.ts"
 interface Kept {
   readonly info: ApiKeyInfo
   readonly hash: Buffer
+  /** Made once: whoever remembers something of a caller finds it again. */
+  readonly answer: Effect.Effect<Caller>
 }
 
 const make = Effect.gen(function* () {
@@ -31,7 +33,7 @@ const make = Effect.gen(function* () {
       revokedAt: Option.none()
     }
     yield* audit.record({ ...act, action: "keys.create", subject: id, before: null, after: inAudit(info) })
-    keys.set(id, { info, hash: hashOf(token) })
+    keys.set(id, { info, hash: hashOf(token), answer: Effect.succeed(callerOf(info)) })
     return { info, token: Redacted.make(token, { label: "api key" }) }
   })
 
@@ -64,7 +66,7 @@ const make = Effect.gen(function* () {
       const id = idOfToken(token)
       const kept = id === undefined ? undefined : keys.get(id)
       return kept !== undefined && timingSafeEqual(kept.hash, hashOf(token)) && Option.isNone(kept.info.revokedAt)
-        ? Effect.succeed(callerOf(kept.info))
+        ? kept.answer
         : Effect.fail(new UnknownKey())
     })
 
