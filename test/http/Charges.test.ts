@@ -8,7 +8,8 @@ import * as Readiness from "../../src/layers/platform/Readiness.ts"
 import * as Settings from "../../src/layers/platform/Settings.ts"
 import * as Features from "../../src/programs/stacks/Features.ts"
 import * as Memory from "../../src/programs/stacks/Memory.ts"
-import { type Answer, ask, newKey } from "./Trial.ts"
+import { conforms, house as contract, templateOf } from "./Conformance.ts"
+import { type Answer, ask as asked, newKey } from "./Trial.ts"
 
 /** The API and a worker in one process, in memory, over real HTTP. */
 const house = (environment: Record<string, string> = {}) =>
@@ -31,6 +32,12 @@ const house = (environment: Record<string, string> = {}) =>
       )
     ),
     Layer.provide(Logger.layer([]))
+  )
+
+/** Every answer here is one that the document promises. */
+const ask = (path: string, init: RequestInit = {}) =>
+  Effect.tap(asked(path, init), (answer) =>
+    Effect.sync(() => conforms(contract, (init.method ?? "GET").toLowerCase(), templateOf(contract, path), answer))
   )
 
 const everything = {

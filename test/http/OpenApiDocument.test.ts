@@ -5,73 +5,17 @@ import { HttpApi } from "effect/http-api"
 import { Api } from "../../src/domain/api/Api.ts"
 import { openApiOf } from "../../src/domain/api/OpenApiDocument.ts"
 import { table } from "../../src/domain/api/ProblemTable.ts"
+import { conforms, type Document, fits, house } from "./Conformance.ts"
 import { ask, newKey, server, TrialApi } from "./Trial.ts"
 
-interface Schema {
-  readonly type?: string
-  readonly $ref?: string
-  readonly anyOf?: ReadonlyArray<Schema>
-  readonly enum?: ReadonlyArray<unknown>
-  readonly required?: ReadonlyArray<string>
-  readonly properties?: Record<string, Schema>
-  readonly items?: Schema
-  readonly additionalProperties?: boolean
-  readonly minimum?: number
-  readonly maximum?: number
-}
-
-interface Response {
-  readonly content?: Record<string, { readonly schema: Schema }>
-  readonly headers: Record<string, unknown>
-}
-
-interface Operation {
-  readonly security: ReadonlyArray<unknown>
-  readonly "x-scope"?: string
-  readonly parameters: ReadonlyArray<{ readonly name: string; readonly schema: Schema; readonly required: boolean }>
-  readonly responses: Record<string, Response>
-}
-
-interface Document {
-  readonly openapi: string
-  readonly paths: Record<string, Record<string, Operation>>
-  readonly components: { readonly schemas: Record<string, Schema>; readonly securitySchemes: object }
-}
-
 const trial = openApiOf(TrialApi) as unknown as Document
-const house = openApiOf(Api) as unknown as Document
-
-const named = (document: Document, schema: Schema): Schema =>
-  schema.$ref === undefined ? schema : (document.components.schemas[schema.$ref.split("/").at(-1) ?? ""] ?? {})
-
-/** As much of JSON Schema as our documents use. */
-const fits = (document: Document, given: Schema, value: unknown): boolean => {
-  const schema = named(document, given)
-  if (schema.anyOf !== undefined) return schema.anyOf.some((one) => fits(document, one, value))
-  if (schema.enum !== undefined && !schema.enum.includes(value)) return false
-  if (schema.type === "integer" && !Number.isInteger(value)) return false
-  if (schema.type === "string" && typeof value !== "string") return false
-  if (schema.type === "array") {
-    return Array.isArray(value) && value.every((one) => fits(document, schema.items ?? {}, one))
-  }
-  if (schema.type !== "object") return true
-  if (typeof value !== "object" || value === null) return false
-  const members = Object.entries(value)
-  return (
-    (schema.required ?? []).every((member) => Object.hasOwn(value, member)) &&
-    members.every(([member, one]) => {
-      const known = schema.properties?.[member]
-      return known === undefined ? schema.additionalProperties !== false : fits(document, known, one)
-    })
-  )
-}
 
 const refs = (value: unknown): ReadonlyArray<string> =>
   typeof value !== "object" || value === null
     ? []
     : Object.entries(value).flatMap(([key, one]) => (key === "$ref" ? [String(one)] : refs(one)))
 
-const problemsAt = (operation: Operation | undefined, status: number): ReadonlyArray<string> =>
+const problemsAt = (operation: Document["paths"][string][string] | undefined, status: number): ReadonlyArray<string> =>
   refs(operation?.responses[status]?.content?.["application/problem+json"]).map((ref) => ref.split("/").at(-1) ?? "")
 
 describe("OpenApiDocument", () => {
@@ -149,16 +93,7 @@ describe("OpenApiDocument", () => {
           Effect.map(ask(`/fail/${name}`), (answer) => ["/fail/{name}", "get", answer] as const)
         ))
       ] as const
-      for (const [path, method, answer] of given) {
-        const { content, headers: promised } = trial.paths[path]?.[method]?.responses[answer.status] ?? {}
-        const type = answer.headers.get("content-type")?.split(";")[0] ?? ""
-        const schema = content?.[type]?.schema
-        assert.isDefined(schema, `${method} ${path} ${answer.status} ${type}`)
-        assert.isTrue(fits(trial, schema ?? {}, answer.body), `${method} ${path}: ${answer.text}`)
-        for (const header of Object.keys(promised ?? {})) {
-          if (header !== "retry-after") assert.isTrue(answer.headers.has(header), `${path} ${header}`)
-        }
-      }
+      for (const [path, method, answer] of given) conforms(trial, method, path, answer)
     }).pipe(Effect.provide(server()))
   )
 

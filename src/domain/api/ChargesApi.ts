@@ -49,12 +49,36 @@ export const IdempotencyRecord = Schema.Struct({
 
 const text = (description: string) => Schema.optionalKey(Schema.String.annotate({ description }))
 
-/** Optional to the schema, so that a missing key is the problem it is and not a fault among others. */
-const requiresKey = (operation: Record<string, unknown>): Record<string, unknown> => {
-  for (const parameter of operation["parameters"] as Array<{ readonly name: string; required: boolean }>) {
-    if (parameter.name === "idempotency-key") parameter.required = true
+interface Operation {
+  readonly parameters: Array<{ readonly name: string; required: boolean }>
+  readonly responses: { readonly [status: string]: { headers?: Record<string, unknown> } }
+}
+
+const header = (description: string, required = false) => ({ schema: { type: "string" }, description, required })
+
+/** What stands beside an answer under a key. */
+const keyed = {
+  "idempotency-key": header("The key, as it was read.", true),
+  "idempotency-expires": header("Until when this answer is replayed.", true),
+  "idempotent-replayed": header("`true` when an earlier request had used the key."),
+  "idempotency-original-date": header("When the key was first seen; on a replay."),
+  "preference-applied": header("The wait that was granted, when one was asked for."),
+  location: header("The charge.", true)
+}
+
+/**
+ * Beyond what schemas say: the key is required (optional to the schema, so that a missing one is the problem
+ * it is and not a fault among others), and the headers of answers.
+ */
+const contract = (given: Record<string, unknown>): Record<string, unknown> => {
+  const { parameters, responses } = given as Partial<Record<string, unknown>> & Operation
+  for (const parameter of parameters) if (parameter.name === "idempotency-key") parameter.required = true
+  for (const [status, response] of Object.entries(responses)) {
+    if (["201", "202", "402"].includes(status)) response.headers = keyed
+    if (status === "202")
+      response.headers = { ...keyed, "retry-after": header("Seconds until it is worth a look.", true) }
   }
-  return operation
+  return given
 }
 
 const create = HttpApiEndpoint.post("create", "/v1/charges", {
@@ -85,7 +109,7 @@ const create = HttpApiEndpoint.post("create", "/v1/charges", {
     OpenApi.Description,
     "202: accepted and durable; the outcome follows. 201: captured, when `Prefer: wait` was given or the key is replayed. 402: declined."
   )
-  .annotate(OpenApi.Transform, requiresKey)
+  .annotate(OpenApi.Transform, contract)
 
 const find = HttpApiEndpoint.get("find", "/v1/charges/:id", {
   params: { id: Schema.String },

@@ -20,7 +20,7 @@ interface Operation {
   "x-scope"?: string
 }
 
-const text = (description: string): Json => ({ schema: { type: "string" }, description })
+const text = (description: string): Json => ({ schema: { type: "string" }, description, required: true })
 
 const requestId = text("Names this request in our logs: yours if you sent a sane one, else made.")
 const retryAfter: Json = {
