@@ -3,16 +3,19 @@ import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Redacted, Stream } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
 
-import { EventBus } from "../../src/domain/events/EventBus.ts"
+import { EventBus, type ReadRecord } from "../../src/domain/events/EventBus.ts"
 import { Ledger } from "../../src/domain/payments/Ledger.ts"
 import { topic } from "../../src/domain/payments/Settlement.ts"
 import * as SqlLedger from "../../src/layers/payments/SqlLedger.ts"
 import * as Postgres from "../../src/layers/platform/Postgres.ts"
 import { settings } from "../Postgres.ts"
+import { until } from "../support/Program.ts"
 import type { Capture, Charge, Event, Transfer } from "./Reckoning.ts"
 
+/** How long the bus may take to tell all. */
+const announcedMillis = 20_000
 /** A bus that says nothing for so long has said all. */
-const silence = "2 seconds"
+const silenceMillis = 1000
 
 const ask = <A>(url: string, use: (sql: SqlClient.SqlClient) => Effect.Effect<A, SqlError.SqlError>): Promise<A> =>
   Effect.runPromise(
@@ -66,22 +69,41 @@ export const unbalancedIn = (url: string) =>
     )
   )
 
-/** All that lies on the bus, in its order. */
-export const eventsOn = <E>(bus: Layer.Layer<EventBus, E>): Promise<ReadonlyArray<Event>> =>
-  Effect.runPromise(
-    EventBus.use(({ read }) =>
-      read(topic, "earliest").pipe(
-        Stream.timeout(silence),
-        Stream.map(({ headers, key }) => ({
-          id: headers["ce_id"] ?? "",
-          type: headers["ce_type"] ?? "",
-          charge: key,
-          sequence: Number(headers["ce_sequence"])
-        })),
-        Stream.runCollect
-      )
-    ).pipe(Effect.provide(bus), Effect.orDie)
+/**
+ * All that lies on the bus, in its order: whatever comes until each of these charges was announced, and until
+ * nothing more comes for a while. What is missing then is missing.
+ */
+export const eventsOn = async <E>(
+  bus: Layer.Layer<EventBus, E>,
+  charges: ReadonlySet<string>
+): Promise<ReadonlyArray<Event>> => {
+  const events: Array<Event> = []
+  const announced = new Set<string>()
+  let heardAt = performance.now()
+  const hear = ({ headers, key }: ReadRecord) =>
+    Effect.sync(() => {
+      heardAt = performance.now()
+      announced.add(key)
+      events.push({
+        id: headers["ce_id"] ?? "",
+        type: headers["ce_type"] ?? "",
+        charge: key,
+        sequence: Number(headers["ce_sequence"])
+      })
+    })
+  const all = until("all is announced", announcedMillis, () => [...charges].every((id) => announced.has(id))).catch(
+    () => undefined
   )
+  const silent = all.then(() => until("silence", announcedMillis, () => performance.now() - heardAt > silenceMillis))
+  await Effect.runPromise(
+    EventBus.use(({ read }) => Stream.runForEach(read(topic, "earliest"), hear)).pipe(
+      Effect.raceFirst(Effect.promise(() => silent)),
+      Effect.provide(bus),
+      Effect.orDie
+    )
+  )
+  return events
+}
 
 export const capturesOf = async (twinUrl: string): Promise<ReadonlyArray<Capture>> => {
   const response = await fetch(`${twinUrl}/_twin/payments`)

@@ -14,26 +14,14 @@ import * as Postgres from "../../src/layers/platform/Postgres.ts"
 import { settings } from "../Postgres.ts"
 import { databaseOf, isUp, newFolder, sourced, startSuite } from "../support/House.ts"
 import { keyOf } from "../support/KeyDesk.ts"
+import { describeLive } from "../support/Live.ts"
 import { endAll, processesOf, type Program, until } from "../support/Program.ts"
+import { members, SharedHouse } from "../support/SharedHouse.ts"
 import { capturesOf, chargesIn, eventsOn, transfersIn, unbalancedIn, unrestIn } from "./Books.ts"
-import { kills, seeds, type Stage, storm } from "./Storm.ts"
+import { sharedStage } from "./SharedStage.ts"
+import { impatient, kills, seeds, type Stage, storm } from "./Storm.ts"
 
 const stormMillis = 120_000 + kills * 8000
-
-const tokens = ["tok_visa", "tok_visa", "tok_visa", "tok_declined", "tok_busy", "tok_timeout", "tok_slow"]
-
-/** What a crash leaves is taken up again within seconds, and nothing is given up. */
-const impatient = {
-  PSP_TIMEOUT: "1 second",
-  PSP_LEASE: "3 seconds",
-  PSP_BACKOFF_BASE: "50 millis",
-  PSP_BACKOFF_CAP: "1 second",
-  PSP_ATTEMPTS_MAX: "1000",
-  BREAKER_WINDOW: "50 millis",
-  BREAKER_WINDOW_CAP: "500 millis",
-  RELAY_LEASE: "1 second",
-  LOG_LEVEL: "error"
-}
 
 describe("The suite under kill -9", () => {
   const folder = newFolder()
@@ -101,16 +89,41 @@ describe("The suite under kill -9", () => {
         books: {
           unrest: () => unrestIn(database()),
           unbalanced: () => unbalancedIn(database()),
-          accounts: async () => ({
-            charges: await chargesIn(database()),
-            transfers: await transfersIn(database()),
-            events: await eventsOn(bus()),
-            captures: await capturesOf(sourced(folder).twinUrl)
-          })
+          accounts: async () => {
+            const charges = await chargesIn(database())
+            return {
+              charges,
+              transfers: await transfersIn(database()),
+              events: await eventsOn(bus(), new Set(charges.map(({ id }) => id))),
+              captures: await capturesOf(sourced(folder).twinUrl)
+            }
+          }
         },
         crashes
       }
-      assert.deepStrictEqual(await storm(stage, tokens), [])
+      assert.deepStrictEqual(await storm(stage), [])
+    },
+    stormMillis
+  )
+})
+
+describeLive("Programs under kill -9 (postgres, redis, kafka)", ["postgres", "redis", "kafka"], (servers) => {
+  let house: SharedHouse
+  beforeAll(async () => {
+    house = await SharedHouse.open(servers, impatient)
+  })
+  afterAll(async () => {
+    await house.close()
+    await endAll()
+    await until("nobody is left", 20_000, () => processesOf(house.name).length === 0)
+  })
+
+  it(
+    `charge once, lose nothing and tell the truth (${kills} kills, seeds ${seeds.join(", ")})`,
+    async () => {
+      const victims = members.map((member) => [member, (waits: boolean) => house.kill(member, waits)] as const)
+      const stage = await sharedStage(house, servers.kafka, Object.fromEntries(victims))
+      assert.deepStrictEqual(await storm(stage), [])
     },
     stormMillis
   )

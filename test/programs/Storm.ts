@@ -23,6 +23,21 @@ export const seeds: ReadonlyArray<number> =
 /** Kills in one storm, over all seeds. */
 export const kills = Number(process.env["CHAOS_KILLS"] ?? 12)
 
+const tokens = ["tok_visa", "tok_visa", "tok_visa", "tok_declined", "tok_busy", "tok_timeout", "tok_slow"]
+
+/** What a crash leaves is taken up again within seconds, and nothing is given up. */
+export const impatient = {
+  PSP_TIMEOUT: "1 second",
+  PSP_LEASE: "3 seconds",
+  PSP_BACKOFF_BASE: "50 millis",
+  PSP_BACKOFF_CAP: "1 second",
+  PSP_ATTEMPTS_MAX: "1000",
+  BREAKER_WINDOW: "50 millis",
+  BREAKER_WINDOW_CAP: "500 millis",
+  RELAY_LEASE: "1 second",
+  LOG_LEVEL: "error"
+}
+
 /** How long clients may go on asking after the last fault, and how long the house may take to come to rest. */
 const tellMillis = 60_000
 const restMillis = 45_000
@@ -44,9 +59,13 @@ export interface Stage {
 }
 
 const kill = async (stage: Stage, { between, one, next }: Chance, times: number, told: Map<string, number>) => {
+  let bag: ReadonlyArray<string> = []
   for (let n = 0; n < times; n++) {
     await pause(between(100, 1500))
-    const name = one(Object.keys(stage.victims))
+    // Without putting back, so that nobody is spared for long.
+    if (bag.length === 0) bag = Object.keys(stage.victims)
+    const name = one(bag)
+    bag = bag.filter((other) => other !== name)
     told.set(name, (told.get(name) ?? 0) + 1)
     await stage.victims[name]?.(next() < 0.75).catch((error: unknown) => {
       throw new Error([String(error), ...stage.crashes].join("\n"), { cause: error })
@@ -55,9 +74,25 @@ const kill = async (stage: Stage, { between, one, next }: Chance, times: number,
 }
 
 /** Everything that was wrong, in words; nothing when all is well. */
-export const storm = async (stage: Stage, tokens: ReadonlyArray<string>): Promise<ReadonlyArray<string>> => {
-  const began = performance.now()
+export const storm = async (stage: Stage): Promise<ReadonlyArray<string>> => {
   const killed = new Map<string, number>()
+  const { crowd, wrong } = await underLoad(stage, async () => {
+    for (const [at, seed] of seeds.entries()) {
+      const share = Math.floor((kills * (at + 1)) / seeds.length) - Math.floor((kills * at) / seeds.length)
+      await kill(stage, chance(seed), share, killed)
+    }
+  })
+  console.log(
+    `seeds ${seeds.join(", ")}: killed ${words(killed)}; ${crowd.intents.length} charges, ${words(crowd.seen)}`
+  )
+  return wrong
+}
+
+/** Clients charge while `faults` happen and are told their outcomes after; then all comes to rest, and is compared. */
+export const underLoad = async (
+  stage: Stage,
+  faults: () => Promise<void>
+): Promise<{ readonly crowd: Crowd; readonly wrong: ReadonlyArray<string> }> => {
   const crowd = new Crowd({
     url: stage.url,
     callers: stage.callers,
@@ -65,17 +100,14 @@ export const storm = async (stage: Stage, tokens: ReadonlyArray<string>): Promis
     chance: chance((seeds[0] ?? 0) + 1),
     clients: 24
   })
-  for (const [at, seed] of seeds.entries()) {
-    const share = Math.floor((kills * (at + 1)) / seeds.length) - Math.floor((kills * at) / seeds.length)
-    await kill(stage, chance(seed), share, killed)
-  }
-  const stormed = performance.now()
+  await faults()
   const left = crowd.leave()
   await until("every client is told", tellMillis, () => crowd.open.length === 0 || pause(100, false)).catch(
     () => undefined
   )
   if (crowd.open.length > 0) {
-    return [...stage.crashes, ...crowd.surprises, ...crowd.open.map((one) => `never told: ${JSON.stringify(one)}`)]
+    const open = crowd.open.map((one) => `never told: ${JSON.stringify(one)}`)
+    return { crowd, wrong: [...stage.crashes, ...crowd.surprises, ...open] }
   }
   await left
   let unrest: ReadonlyArray<unknown> = []
@@ -83,18 +115,13 @@ export const storm = async (stage: Stage, tokens: ReadonlyArray<string>): Promis
     unrest = await stage.books.unrest()
     return unrest.length === 0 || pause(200, false)
   }).catch(() => undefined)
-  const rested = performance.now()
-  console.log(
-    `seeds ${seeds.join(", ")}: killed ${words(killed)} in ${seconds(began, stormed)} s, at rest ${seconds(stormed, rested)} s later; ` +
-      `${crowd.intents.length} charges, ${words(crowd.seen)}`
-  )
   const told = crowd.intents.map(({ key, order, told, caller }) => ({
     tenant: caller.tenant,
     key,
     amount: order.amount,
     answers: told
   }))
-  return [
+  const wrong = [
     ...stage.crashes,
     ...crowd.surprises,
     ...unrest.map((one) => `not at rest: ${JSON.stringify(one)}`),
@@ -102,8 +129,7 @@ export const storm = async (stage: Stage, tokens: ReadonlyArray<string>): Promis
     ...complaints({ ...(await stage.books.accounts()), told }),
     ...(await replayed(stage.url(), crowd.intents))
   ]
+  return { crowd, wrong }
 }
-
-const seconds = (from: number, to: number) => ((to - from) / 1000).toFixed(1)
 
 const words = (counts: ReadonlyMap<string, number>) => [...counts].map(([name, n]) => `${n} × ${name}`).join(", ")
