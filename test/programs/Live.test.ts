@@ -94,6 +94,7 @@ describeLive("Servers that are hurt while money moves", ["postgres", "redis", "k
     return sharedStage(house, servers.kafka)
   }
 
+  // A Redis of the test's own is killed and frozen; where none is installed there is none to hurt.
   it.skipIf(!RedisServer.installed)(
     "a Redis that hangs, dies and comes back empty changes nothing that a client is told",
     async ({ onTestFinished }) => {

@@ -21,7 +21,7 @@ const boxes = (settings: All, twin: string | undefined): ReadonlyArray<readonly 
   [
     "database",
     Option.match(settings.databaseUrl, {
-      onNone: () => `Postgres 18, embedded, in ${settings.dataDir}/postgres`,
+      onNone: () => "Postgres 18, embedded; kept across restarts, wiped by `npm start -- --fresh`",
       onSome: (url) => `Postgres at ${place(url)}`
     })
   ],
