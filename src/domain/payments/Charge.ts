@@ -69,15 +69,17 @@ export const isSettled = (state: OperationState): state is "succeeded" | "failed
   state === "succeeded" || state === "failed"
 
 /** The charge as its caller is told, in this order of members for ever. */
-export const statement = (charge: Charge): string =>
-  JSON.stringify({
-    id: charge.id,
-    operation_state: charge.operationState,
-    amount: charge.amount,
-    currency: charge.currency,
-    source: charge.source,
-    description: charge.description,
-    order_id: charge.orderId,
-    created_at: charge.createdAt,
-    failure: charge.failure
-  })
+export const told = (charge: Charge) => ({
+  id: charge.id,
+  operation_state: charge.operationState,
+  amount: charge.amount,
+  currency: charge.currency,
+  source: charge.source,
+  description: charge.description,
+  order_id: charge.orderId,
+  created_at: charge.createdAt,
+  failure: charge.failure
+})
+
+/** The exact text of it. */
+export const statement = (charge: Charge): string => JSON.stringify(told(charge))

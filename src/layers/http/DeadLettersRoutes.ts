@@ -7,27 +7,15 @@ import { CurrentCaller } from "../../domain/api/Edge.ts"
 import { problemOf } from "../../domain/api/Failure.ts"
 import { DeadLetterNotFound, InvalidRequest } from "../../domain/api/Problem.ts"
 import { encode } from "../../domain/Cursor.ts"
-import type { Charge } from "../../domain/payments/Charge.ts"
+import { told } from "../../domain/payments/Charge.ts"
 import { type DeadLetter, Outbox } from "../../domain/payments/Outbox.ts"
 import { DeadLetterDesk } from "../payments/DeadLetterDesk.ts"
 import { isUuid, pageOf } from "./Paging.ts"
 
-const chargeOnWire = (charge: Charge) => ({
-  id: charge.id,
-  operation_state: charge.operationState,
-  amount: charge.amount,
-  currency: charge.currency,
-  source: charge.source,
-  description: charge.description,
-  order_id: charge.orderId,
-  created_at: charge.createdAt,
-  failure: charge.failure
-})
-
 const onWire = (letter: DeadLetter): typeof DeadLetterOnWire.Type => ({
   id: letter.operation,
   tenant: letter.tenant,
-  charge: chargeOnWire(letter.charge),
+  charge: told(letter.charge),
   idempotency_key: letter.key,
   psp_key: letter.pspKey,
   class: letter.class,
