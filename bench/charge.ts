@@ -21,9 +21,9 @@ import { cost, freePort, generate, heard, interleaved, isUp, median, rate, ratio
 
 export const packages = ["effect", "@effect/sql-pg", "fastify", "postgres"]
 
-const rounds = 3
+const rounds = 5
 const warmMillis = 500
-const millis = 1200
+const millis = 1000
 const folder = ".cribwork/bench"
 /** Both servers'. The house has as many again for reads, which accepting does not use. */
 const pool = 8

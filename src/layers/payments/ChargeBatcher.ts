@@ -7,9 +7,9 @@
 import { Array, Effect, Exit, FiberSet } from "effect"
 import type { Scope } from "effect"
 
-/** One of 4 keeps Postgres busy while the answers of another are being told. */
-export const lanesMax = 3
-/** Where a longer call gains no more: measured at 8, 64 and 256. */
+/** One is with the store while the answers of the other are told. A third made calls smaller and cost a tenth more CPU. */
+export const lanesMax = 2
+/** Beyond this the commit that is shared is a small part of the call, and everyone in it waits for the last. */
 export const batchMax = 64
 
 export interface Calls<Item, A, E, F> {
