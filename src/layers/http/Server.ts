@@ -33,8 +33,8 @@ const millis = (duration: Duration.Duration) => Math.max(1, Math.round(Duration.
 
 /**
  * An answer that is one text is written in one piece. Effect asks Node to hold each answer to the length it
- * declares, and for that Node writes head and end apart, which costs a sixth of a short request; the length of
- * a text is counted from that text. Streams stay checked.
+ * declares, and for that Node writes head and end apart, which costs about a tenth of a short request; the length
+ * of a text is counted from that text. Streams stay checked.
  */
 class Answer extends ServerResponse<IncomingMessage> {
   override end(...given: ReadonlyArray<unknown>): this {
