@@ -29,7 +29,8 @@ export const chargesIn = (url: string) =>
   ask(
     url,
     (sql) => sql<Charge>`select c.id::text, c.tenant_id as tenant, o.key::text, c.state, c.amount::float8, c.currency,
-      o.psp_key::text as "pspKey" from charges c join operations o on o.charge_id = c.id`
+      o.psp_key::text as "pspKey",
+      (select count(*)::int from psp_attempts a where a.operation_id = o.id) as attempts from charges c join operations o on o.charge_id = c.id`
   )
 
 export const transfersIn = (url: string) =>
@@ -108,7 +109,7 @@ export const eventsOn = async <E>(
 export const capturesOf = async (twinUrl: string): Promise<ReadonlyArray<Capture>> => {
   const response = await fetch(`${twinUrl}/_twin/payments`)
   const { data } = (await response.json()) as {
-    data: ReadonlyArray<{ psp_key: string; amount: number; currency: string }>
+    data: ReadonlyArray<{ psp_key: string; amount: number; currency: string; sends: number }>
   }
-  return data.map(({ psp_key, amount, currency }) => ({ pspKey: psp_key, amount, currency }))
+  return data.map(({ psp_key, ...rest }) => ({ pspKey: psp_key, ...rest }))
 }

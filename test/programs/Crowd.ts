@@ -72,13 +72,15 @@ export class Crowd {
       this.intents.push(intent)
       while (intent.told.length === 0) {
         const sends = chance.next() < 0.25 ? chance.between(2, 3) : 1
-        await Promise.all(Array.from({ length: sends }, () => this.#send(intent)))
-        await pause(chance.between(20, 200))
+        const heard = await Promise.all(Array.from({ length: sends }, () => this.#send(intent)))
+        // A door that is shut opens again in a second or two, not in milliseconds.
+        await pause(chance.between(20, 200) * (heard.includes(true) ? 1 : 3))
       }
     }
   }
 
-  async #send(intent: Intent) {
+  /** Was there an answer? */
+  async #send(intent: Intent): Promise<boolean> {
     const { chance, url } = this.#options
     intent.sends++
     const house = { url: url(), apiKey: intent.caller.apiKey }
@@ -86,6 +88,7 @@ export class Crowd {
     const answer = await charge(house, intent.key, intent.order, chance.one([0, 1, 2, 5]), init).catch(() => undefined)
     const kind = answer === undefined ? "cut" : this.#listen(intent, answer)
     this.seen.set(kind, (this.seen.get(kind) ?? 0) + 1)
+    return answer !== undefined
   }
 
   #listen(intent: Intent, answer: Answer): string {

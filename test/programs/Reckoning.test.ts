@@ -3,8 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { type Accounts, complaints } from "./Reckoning.ts"
 
 const usd = { amount: 5, currency: "USD" }
-const paid = { id: "c1", tenant: "t", key: "k1", state: "succeeded", pspKey: "p1", ...usd }
-const refused = { id: "c2", tenant: "t", key: "k2", state: "failed", pspKey: "p2", ...usd }
+const paid = { id: "c1", tenant: "t", key: "k1", state: "succeeded", pspKey: "p1", attempts: 2, ...usd }
+const refused = { id: "c2", tenant: "t", key: "k2", state: "failed", pspKey: "p2", attempts: 1, ...usd }
 const event = { id: "e1", type: "charge.succeeded", charge: "c1", sequence: 1 }
 const told = { tenant: "t", key: "k1", amount: 5, answers: [{ status: 201, text: "c1" }] }
 
@@ -16,17 +16,18 @@ const agreed: Accounts = {
     { kind: "void", charge: "c2", amount: 5 }
   ],
   events: [event, { id: "e2", type: "charge.failed", charge: "c2", sequence: 1 }, event],
-  captures: [{ pspKey: "p1", ...usd }],
+  captures: [{ pspKey: "p1", sends: 2, ...usd }],
   told: [told, { tenant: "t", key: "k2", amount: 5, answers: [{ status: 402, text: "c2" }] }]
 }
 
 const wrongs: Readonly<Record<string, Partial<Accounts>>> = {
   "a capture that is missing": { captures: [] },
   "a capture made twice": { captures: [...agreed.captures, ...agreed.captures] },
-  "a capture of other money": { captures: [{ pspKey: "p1", amount: 6, currency: "USD" }] },
-  "a capture in another currency": { captures: [{ pspKey: "p1", amount: 5, currency: "EUR" }] },
-  "a capture for no charge": { captures: [...agreed.captures, { pspKey: "p9", ...usd }] },
-  "a capture of what failed": { captures: [...agreed.captures, { pspKey: "p2", ...usd }] },
+  "a capture of other money": { captures: [{ pspKey: "p1", sends: 2, amount: 6, currency: "USD" }] },
+  "a capture in another currency": { captures: [{ pspKey: "p1", sends: 2, amount: 5, currency: "EUR" }] },
+  "a capture for no charge": { captures: [...agreed.captures, { pspKey: "p9", sends: 1, ...usd }] },
+  "a capture of what failed": { captures: [...agreed.captures, { pspKey: "p2", sends: 1, ...usd }] },
+  "a send that no attempt accounts for": { charges: [{ ...paid, attempts: 1 }, refused] },
   "a charge that is not settled": { charges: [paid, { ...refused, state: "unknown" }] },
   "a charge that is lost": { charges: [paid] },
   "a charge made twice under a key": { charges: [...agreed.charges, { ...paid, id: "c3", pspKey: "p3" }] },

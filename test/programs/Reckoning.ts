@@ -11,6 +11,8 @@ export interface Charge {
   readonly amount: number
   readonly currency: string
   readonly pspKey: string
+  /** Rows that were written before a byte left. */
+  readonly attempts: number
 }
 
 /** The end of a hold: `post` moves its money, `void` gives it back. */
@@ -29,6 +31,8 @@ export interface Event {
 
 export interface Capture {
   readonly pspKey: string
+  /** Requests that arrived at the provider under the key. */
+  readonly sends: number
   readonly amount: number
   readonly currency: string
 }
@@ -86,6 +90,8 @@ export const complaints = (accounts: Accounts): ReadonlyArray<string> => {
     if (captured.some((one) => one.amount !== amount || one.currency !== currency)) {
       said.push(`${id} is of ${amount} ${currency}, and the provider says ${JSON.stringify(captured)}`)
     }
+    const sends = Math.max(0, ...captured.map((one) => one.sends))
+    if (sends > charge.attempts) said.push(`${id} was sent ${sends} times in ${charge.attempts} attempts`)
     const end = state === "succeeded" ? "post" : "void"
     if (ended.length !== 1 || ended[0]?.kind !== end || ended[0].amount !== amount) {
       said.push(`${id} is ${state} of ${amount}, and its hold ended so: ${JSON.stringify(ended)}`)

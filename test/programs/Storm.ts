@@ -5,6 +5,9 @@
  */
 import { setTimeout as pause } from "node:timers/promises"
 
+import { TenantId } from "../../src/domain/Ids.ts"
+import { IdempotencyKey } from "../../src/domain/payments/IdempotencyKey.ts"
+import { pspKey } from "../../src/domain/payments/PspKey.ts"
 import { type Chance, chance } from "../support/Chance.ts"
 import { until } from "../support/Program.ts"
 import { Crowd, type Options, replayed } from "./Crowd.ts"
@@ -121,15 +124,23 @@ export const underLoad = async (
     amount: order.amount,
     answers: told
   }))
+  const accounts = await stage.books.accounts()
   const wrong = [
     ...stage.crashes,
     ...crowd.surprises,
     ...unrest.map((one) => `not at rest: ${JSON.stringify(one)}`),
     ...(await stage.books.unbalanced()).map((row) => `out of balance: ${String(row)}`),
-    ...complaints({ ...(await stage.books.accounts()), told }),
+    ...complaints({ ...accounts, told }),
+    ...accounts.charges
+      .filter(isMisnamed)
+      .map(({ id }) => `${id} goes by another name at the provider than its key gives`),
     ...(await replayed(stage.url(), crowd.intents))
   ]
   return { crowd, wrong }
 }
+
+/** A provider recognises a charge even when our rows are lost, since its key there is derived from its key here. */
+const isMisnamed = (charge: Accounts["charges"][number]) =>
+  charge.pspKey !== pspKey(TenantId.make(charge.tenant), IdempotencyKey.make(charge.key), "charge", 1)
 
 const words = (counts: ReadonlyMap<string, number>) => [...counts].map(([name, n]) => `${n} × ${name}`).join(", ")
