@@ -65,7 +65,10 @@ const peeking = (count: { peeks: number }) =>
 const cannotDecide = () =>
   Effect.fail(new LimiterError({ reason: new CannotDecide({ cause: "unplugged on purpose" }) }))
 
-const unplugged = Layer.succeed(Limiter, Limiter.of({ take: cannotDecide, peek: cannotDecide }))
+const unplugged = Layer.succeed(
+  Limiter,
+  Limiter.of({ take: cannotDecide, peek: cannotDecide, refund: cannotDecide, reset: cannotDecide })
+)
 
 const wrongFrom = (forwarded: string) => ask("/v1/things/7", { headers: { ...wrong, "x-forwarded-for": forwarded } })
 

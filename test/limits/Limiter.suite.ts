@@ -5,9 +5,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit } from "effect"
 import type { Layer } from "effect"
 
-import { costMax, Limiter } from "../../src/domain/limits/Limiter.ts"
+import { costMax, DecisionId, Limiter } from "../../src/domain/limits/Limiter.ts"
 import type { Ask, AskKey, Grant, LimiterError } from "../../src/domain/limits/Limiter.ts"
-import type { Policy } from "../../src/domain/limits/Policy.ts"
+import { Policy } from "../../src/domain/limits/Policy.ts"
 import { policy } from "./Model.ts"
 
 /** Lets time pass for the limiter's store: `TestClock.adjust`, or a real wait on a real server. */
@@ -27,6 +27,9 @@ type Key = AskKey["key"]
 const one = (policy: Policy, key: Key, cost = 1): Ask => ({ keys: [{ policy, key }], cost })
 const take = (ask: Ask) => Limiter.use((limiter) => limiter.take(ask))
 const peek = (ask: Ask) => Limiter.use((limiter) => limiter.peek(ask))
+
+/** An id that no earlier run against the same server used. */
+const newId = () => DecisionId.make(randomUUID())
 
 const remaining = (policy: Policy, key: Key) =>
   peek(one(policy, key)).pipe(
@@ -215,6 +218,109 @@ export const limiterSuite = <E>(
         assert.strictEqual(quotas[0]?.remaining, 2)
         yield* refused(one(policy("five", 2, windowMicros), key))
         assert.strictEqual((yield* take(one(policy("five", 8, windowMicros), key))).quotas[0]?.remaining, 1)
+      }))
+
+    test("refuses a cost above what the policy lets one ask cost", () =>
+      Effect.gen(function* () {
+        const key: Key = [tenant()]
+        const capped = new Policy({ ...five, costMax: 2 })
+        yield* take(one(capped, key, 2))
+        const { reason } = yield* Effect.flip(take(one(capped, key, 3)))
+        assert(reason._tag === "CostAboveLimit")
+        assert.strictEqual(reason.limit, 2)
+        assert.strictEqual(yield* remaining(capped, key), 3)
+      }))
+
+    test("charges a decision once, however often it is asked under its id, also at a key that is full by now", () =>
+      Effect.gen(function* () {
+        const key: Key = [tenant()]
+        const asked: Ask = { ...one(five, key, 2), id: newId() }
+        for (let times = 0; times < 3; times++) {
+          const { id, quotas } = yield* take(asked)
+          assert.deepStrictEqual([id, quotas[0]?.remaining], [asked.id, 3])
+        }
+        yield* take(one(five, key, 3))
+        assert.strictEqual((yield* take(asked)).quotas[0]?.remaining, 0)
+        yield* refused({ ...asked, id: newId() })
+      }))
+
+    test("names a decision by an id of its own, under which it may be asked again", () =>
+      Effect.gen(function* () {
+        const key: Key = [tenant()]
+        const { id } = yield* take(one(five, key))
+        assert.notStrictEqual((yield* take(one(five, key))).id, id)
+        assert.strictEqual((yield* take({ ...one(five, key), id })).quotas[0]?.remaining, 3)
+      }))
+
+    test("charges a decision anew when its units have left the window", () =>
+      Effect.gen(function* () {
+        const key: Key = [tenant()]
+        const asked: Ask = { ...one(two, key, 2), id: newId() }
+        yield* take(asked)
+        yield* passTime(two.window)
+        assert.strictEqual((yield* take(asked)).quotas[0]?.remaining, 0)
+        yield* refused(one(two, key))
+      }))
+
+    test("lets nobody take an id that is still to be made", () =>
+      Effect.gen(function* () {
+        const key: Key = [tenant()]
+        const { id } = yield* take(one(hour, key))
+        const [, stem = "", last = ""] = /^(.*)(.)$/.exec(id) ?? []
+        const digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+        const place = digits.indexOf(last)
+        const next = place < 35 ? [`${stem}${digits[place + 1]}`, `${stem}${digits[place + 2]}`] : []
+        for (const guess of next) yield* take({ ...one(hour, key), id: DecisionId.make(guess) })
+        for (let times = 0; times < 5; times++) yield* take(one(hour, key))
+        assert.strictEqual(yield* remaining(hour, key), 50 - 1 - next.length - 5)
+      }))
+
+    test("gives back what a decision charged, once, under all of its keys", () =>
+      Effect.gen(function* () {
+        const limiter = yield* Limiter
+        const [key, other]: [Key, Key] = [[tenant()], [tenant(), "u"]]
+        const keys: Ask["keys"] = [
+          { policy: five, key },
+          { policy: hour, key: [...key, ...other] as Key }
+        ]
+        yield* take(one(five, key))
+        const { id } = yield* take({ keys, cost: 3 })
+        yield* take(one(five, key))
+        assert.strictEqual(yield* limiter.refund({ keys, cost: 3, id }), 3)
+        assert.deepStrictEqual(
+          (yield* peek({ keys, cost: 1 })).quotas.map((quota) => quota.remaining),
+          [3, 50]
+        )
+        assert.strictEqual(yield* limiter.refund({ keys, cost: 3, id }), 0)
+        const brought: Ask = { ...one(five, key, 2), id: newId() }
+        yield* take(brought)
+        assert.strictEqual(yield* limiter.refund({ ...brought, id: brought.id as DecisionId }), 2)
+        assert.strictEqual(yield* limiter.refund({ ...one(five, key, 5), id: newId() }), 0)
+        assert.strictEqual(yield* remaining(five, key), 3)
+        assert.strictEqual((yield* take(brought)).quotas[0]?.remaining, 1)
+      }))
+
+    test("forgets what it counted under a key that is reset, and under no other", () =>
+      Effect.gen(function* () {
+        const [key, other]: [Key, Key] = [[tenant()], [tenant()]]
+        for (const full of [key, other]) yield* take(one(two, full, 2))
+        yield* Limiter.use((limiter) => limiter.reset([{ policy: two, key }]))
+        assert.strictEqual((yield* take(one(two, key))).quotas[0]?.remaining, 1)
+        yield* refused(one(two, other))
+      }))
+
+    test("refuses nobody for a policy that only observes, and charges it no more than it holds", () =>
+      Effect.gen(function* () {
+        const key: Key = [tenant()]
+        const watched = new Policy({ ...two, observe: true })
+        const keys: Ask["keys"] = [
+          { policy: watched, key },
+          { policy: hour, key }
+        ]
+        for (const left of [1, 0, 0, 0]) assert.strictEqual((yield* take({ keys, cost: 1 })).quotas[0]?.remaining, left)
+        assert.strictEqual(yield* remaining(hour, key), 46)
+        yield* passTime(two.window)
+        assert.strictEqual((yield* take({ keys, cost: 1 })).quotas[0]?.remaining, 1)
       }))
 
     test("admits exactly the limit to many callers at once", () =>

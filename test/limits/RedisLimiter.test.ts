@@ -3,15 +3,11 @@ import { randomUUID } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
 import { Array as Arr, ConfigProvider, Context, Duration, Effect, Exit, Layer, Logger, Redacted, Schema } from "effect"
 
-import { impossible, Limiter } from "../../src/domain/limits/Limiter.ts"
+import { DecisionId, impossible, Limiter } from "../../src/domain/limits/Limiter.ts"
 import type { Ask, AskKey } from "../../src/domain/limits/Limiter.ts"
-import {
-  decisionOf,
-  evaluate,
-  keyName,
-  layer as fromSettings,
-  layerWith
-} from "../../src/layers/limits/RedisLimiter.ts"
+import { Ids } from "../../src/layers/limits/Ids.ts"
+import { keyName } from "../../src/layers/limits/KeyName.ts"
+import { decisionOf, evaluate, layer as fromSettings, layerWith } from "../../src/layers/limits/RedisLimiter.ts"
 import { windowsBounds } from "../../src/layers/limits/Windows.ts"
 import * as Redis from "../../src/layers/platform/Redis.ts"
 import * as Settings from "../../src/layers/platform/Settings.ts"
@@ -19,6 +15,8 @@ import { describeLive } from "../support/Live.ts"
 import * as RedisServer from "../support/RedisServer.ts"
 import { limiterSuite } from "./Limiter.suite.ts"
 import { askOf, Model, policy, Steps } from "./Model.ts"
+
+const ids = new Ids("test")
 
 const silent = Logger.layer([])
 
@@ -60,7 +58,7 @@ describeLive("Limiter (redis)", ["redis"], ({ redis }) => {
           const asked = askOf(step, prefix)
           if (impossible(asked) !== undefined) continue
           const answer = yield* send((client) => evaluate(client, asked, `${place}`, step.peek))
-          model.expect(asked, decisionOf(asked, answer), answer[1], step.peek)
+          model.expect(asked, decisionOf(asked, answer, ids, place), answer[1], step.peek)
         }
       }).pipe(Effect.provide(live)),
     { arbitrary: { runs: 60 } }
@@ -82,7 +80,7 @@ describeLive("Limiter (redis)", ["redis"], ({ redis }) => {
 
   it.live("charges a decision that is asked again once", () =>
     Effect.gen(function* () {
-      const asked = ask(10, [randomUUID()], 3)
+      const asked = { ...ask(10, [randomUUID()], 3), id: DecisionId.make("same") }
       const answers = yield* Effect.all(
         Arr.replicate(
           send((client) => evaluate(client, asked, "same", false)),

@@ -8,6 +8,12 @@ import type { Policy } from "./Policy.ts"
 /** Most units one ask may cost: a store writes one entry a unit, and nobody else is served meanwhile. */
 export const costMax = 10_000
 
+/** Letters, digits and `._~-`: it stands in a store, a header and a log as it is. */
+export const DecisionId = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9._~-]{1,64}$/)).pipe(
+  Schema.brand("cribwork/limits/DecisionId")
+)
+export type DecisionId = typeof DecisionId.Type
+
 /**
  * One key under one policy. Segments go from the widest to the narrowest (tenant, user, route), may hold any
  * text, and are compared whole: `["a", "b"]` and `["a:b"]` are two keys.
@@ -24,10 +30,25 @@ export interface AskKey {
 export interface Ask {
   readonly keys: Array.NonEmptyReadonlyArray<AskKey>
   readonly cost: number
+  /**
+   * Names this one decision, so that asking again after a lost answer charges nothing more while its units
+   * still count. It is the caller's to choose well: two asks under one id and one key are one decision. Left
+   * out, the limiter makes one that no other instance makes.
+   */
+  readonly id?: DecisionId | undefined
 }
 
-/** Who decided: this process alone, Redis, or this process in place of a Redis that does not answer. */
-export const Source = Schema.Literals(["memory", "redis", "shadow"])
+/** What was granted, to be given back. Its keys and its id say which units are meant, so nobody else's can be. */
+export interface Spent extends Ask {
+  readonly id: DecisionId
+}
+
+/**
+ * Who decided: this process alone (`memory`); Redis; this process in place of a Redis that does not answer
+ * (`shadow`); this process from a denial of Redis that still holds (`denied-cache`); this process from units
+ * that Redis lent it (`lease`).
+ */
+export const Source = Schema.Literals(["memory", "redis", "shadow", "denied-cache", "lease"])
 export type Source = typeof Source.Type
 
 /** What is left under one key. A class, because its duration is only made for those who look. */
@@ -51,6 +72,8 @@ export class Quota {
 
 /** Yes. One quota a key, in the order of the ask. */
 export interface Grant {
+  /** The ask's own id, or the one it was given. */
+  readonly id: DecisionId
   readonly quotas: ReadonlyArray<Quota>
   readonly source: Source
 }
@@ -68,7 +91,7 @@ export class RateLimited extends Schema.TaggedError<RateLimited>()("RateLimited"
 /** Don't know: whoever keeps the counts did not answer in time, and nobody may guess. */
 export class CannotDecide extends Schema.TaggedError<CannotDecide>()("CannotDecide", { cause: Schema.Defect() }) {}
 
-/** Never: `limit` is the most that one ask may cost under this policy (its own limit, or `costMax`). */
+/** Never: `limit` is the most that one ask may cost under this policy (see `costLimit`). */
 export class CostAboveLimit extends Schema.TaggedError<CostAboveLimit>()("CostAboveLimit", {
   policy: PolicyName,
   cost: Schema.Int,
@@ -90,7 +113,9 @@ export class LimiterError extends Schema.TaggedError<LimiterError>()("LimiterErr
  *
  * - In any window of a policy at most `limit` units are admitted under one key, wherever the window is laid.
  * - All keys of an ask are charged, or none is; whoever is refused pays nothing.
- * - A refusal is true: some key it names had no room.
+ * - A refusal is true: every key it names had no room.
+ * - Under one id an ask is charged once, however often it is asked while its units count.
+ * - A policy that only observes is charged where it has room, and refuses nobody.
  * - An impossible cost is refused without asking anybody.
  */
 export class Limiter extends Context.Service<
@@ -100,8 +125,18 @@ export class Limiter extends Context.Service<
     readonly take: (ask: Ask) => Effect.Effect<Grant, LimiterError>
     /** What `take` would answer now, charging nothing: `remaining` is what is there before the ask. */
     readonly peek: (ask: Ask) => Effect.Effect<Grant, LimiterError>
+    /**
+     * Gives back what a grant charged, under all of its keys or none, and says how many units a key that was:
+     * zero when they had left their window or were given back before. A later ask of the same id is a new one.
+     */
+    readonly refund: (spent: Spent) => Effect.Effect<number, LimiterError>
+    /** Forgets every unit counted under these keys. */
+    readonly reset: (keys: Ask["keys"]) => Effect.Effect<void, LimiterError>
   }
 >()("cribwork/limits/Limiter") {}
+
+/** The most that one ask may cost under a policy: what it says, its limit, and never more than `costMax`. */
+export const costLimit = (policy: Policy): number => Math.min(policy.limit, policy.costMax ?? costMax, costMax)
 
 /** Exact, where milliseconds as a fraction would be rounded. */
 export const fromMicros = (micros: number): Duration.Duration =>
@@ -111,7 +146,7 @@ export const fromMicros = (micros: number): Duration.Duration =>
 export const impossible = ({ keys, cost }: Ask): LimiterError | undefined => {
   if (!Number.isSafeInteger(cost) || cost < 1) return new LimiterError({ reason: new CostNotCountable({ cost }) })
   for (const { policy } of keys) {
-    const limit = Math.min(policy.limit, costMax)
+    const limit = costLimit(policy)
     if (cost > limit) return new LimiterError({ reason: new CostAboveLimit({ policy: policy.name, cost, limit }) })
   }
   return undefined

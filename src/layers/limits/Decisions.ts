@@ -17,13 +17,17 @@ const decided = (verdict: string, source: string) =>
 const admitted: { readonly [S in Source]: Metric.Metric<number, unknown> } = {
   memory: decided("admitted", "memory"),
   redis: decided("admitted", "redis"),
-  shadow: decided("admitted", "shadow")
+  shadow: decided("admitted", "shadow"),
+  "denied-cache": decided("admitted", "denied-cache"),
+  lease: decided("admitted", "lease")
 }
 
 const denied: { readonly [S in Source]: Metric.Metric<number, unknown> } = {
   memory: decided("denied", "memory"),
   redis: decided("denied", "redis"),
-  shadow: decided("denied", "shadow")
+  shadow: decided("denied", "shadow"),
+  "denied-cache": decided("denied", "denied-cache"),
+  lease: decided("denied", "lease")
 }
 
 /** One series a policy, made when it first refuses; policies are named in the program, so these are few. */

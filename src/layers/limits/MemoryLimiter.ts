@@ -9,6 +9,7 @@ import type { Exit, Fiber } from "effect"
 import { Limiter } from "../../domain/limits/Limiter.ts"
 import type { Grant, LimiterError } from "../../domain/limits/Limiter.ts"
 import * as Decisions from "./Decisions.ts"
+import * as Ids from "./Ids.ts"
 import { nowMicros, Windows, windowsBounds } from "./Windows.ts"
 import type { WindowsBounds } from "./Windows.ts"
 
@@ -22,12 +23,14 @@ const counted = (decide: Decide, peeked: boolean) =>
   })
 
 const make = (bounds: WindowsBounds) =>
-  Effect.sync(() => {
-    const windows = new Windows("memory", bounds)
+  Effect.gen(function* () {
+    const windows = new Windows("memory", bounds, yield* Ids.make)
 
     return Limiter.of({
       take: (ask) => counted((now) => windows.take(ask, now), false),
-      peek: (ask) => counted((now) => windows.peek(ask, now), true)
+      peek: (ask) => counted((now) => windows.peek(ask, now), true),
+      refund: (spent) => Effect.clockWith((clock) => Effect.sync(() => windows.refund(spent, nowMicros(clock)))),
+      reset: (keys) => Effect.sync(() => windows.reset(keys))
     })
   })
 

@@ -8,30 +8,21 @@
  *
  * Keys are `{tenant}:policy:user:route`, so that in a cluster all keys of one decision share a slot.
  */
-import { hash } from "node:crypto"
-import { readFileSync } from "node:fs"
-
 import { Clock, Effect, Exit, Layer } from "effect"
 import type { Duration } from "effect"
-import { SecureRandom } from "effect/crypto"
 import type { Redis as Client } from "ioredis"
 
-import { impossible, Limiter, Quota } from "../../domain/limits/Limiter.ts"
-import type { Ask, AskKey, Grant, LimiterError } from "../../domain/limits/Limiter.ts"
+import { CannotDecide, impossible, Limiter, LimiterError, Quota } from "../../domain/limits/Limiter.ts"
+import type { Ask, Grant } from "../../domain/limits/Limiter.ts"
 import { Redis } from "../platform/Redis.ts"
 import { Settings } from "../platform/Settings.ts"
 import * as Decisions from "./Decisions.ts"
-import { nowMicros, rateLimited, Windows, windowsBounds } from "./Windows.ts"
+import * as Ids from "./Ids.ts"
+import { keyName } from "./KeyName.ts"
+import type { RingId } from "./Ring.ts"
+import { Script } from "./Script.ts"
+import { Granted, nowMicros, rateLimited, Windows, windowsBounds } from "./Windows.ts"
 import type { WindowsBounds } from "./Windows.ts"
-
-const script = readFileSync(new URL("decide.lua", import.meta.url), "utf8")
-const scriptSha = hash("sha1", script)
-
-/** Bytes of chance in the ids of one instance: two that meet would charge each other's decisions once. */
-const instanceBytes = 6
-
-/** Longer segments are sent as a digest, so that a name does not fill Redis. */
-const segmentMax = 128
 
 export interface RedisLimiterOptions {
   /** From ask to answer, including the reload of a forgotten script. */
@@ -42,9 +33,8 @@ export interface RedisLimiterOptions {
 const make = ({ deadline, shadow }: RedisLimiterOptions) =>
   Effect.gen(function* () {
     const redis = yield* Redis
-    const windows = new Windows("shadow", shadow)
-    const instance = Buffer.from(SecureRandom.randomBytesUnsafe(instanceBytes)).toString("base64url")
-    let sequence = 0
+    const ids = yield* Ids.make
+    const windows = new Windows("shadow", shadow, ids)
 
     const decide = (ask: Ask, peeked: boolean) =>
       Effect.withFiber<Grant, LimiterError>((fiber) => {
@@ -55,20 +45,44 @@ const make = ({ deadline, shadow }: RedisLimiterOptions) =>
           return decision
         }
         const now = () => nowMicros(fiber.getRef(Clock.Clock))
-        const id = `${instance}${(sequence++).toString(36)}`
+        const id = ask.id === undefined ? ids.next() : ids.read(ask.id)
+        const named: Ask = { keys: ask.keys, cost: ask.cost, id: ids.text(id) }
         return Effect.matchEffect(
-          redis.use(deadline, (client) => evaluate(client, ask, id, peeked)),
+          redis.use(deadline, (client) => evaluate(client, ask, ids.text(id), peeked)),
           {
             onSuccess: (answer) => {
-              if (answer[0] === 1 && !peeked) windows.record(ask, now())
-              return counted(decisionOf(ask, answer))
+              if (answer[0] === 1 && !peeked) windows.record(named, now())
+              return counted(decisionOf(ask, answer, ids, id))
             },
-            onFailure: () => counted(peeked ? windows.peek(ask, now()) : windows.take(ask, now()))
+            onFailure: () => counted(peeked ? windows.peek(named, now()) : windows.take(named, now()))
           }
         )
       })
 
-    return Limiter.of({ take: (ask) => decide(ask, false), peek: (ask) => decide(ask, true) })
+    return Limiter.of({
+      take: (ask) => decide(ask, false),
+      peek: (ask) => decide(ask, true),
+      refund: (spent) =>
+        Effect.clockWith((clock) => {
+          const here = windows.refund(spent, nowMicros(clock))
+          return redis
+            .use(deadline, (client) => refunding.run(client, spent.keys.map(keyName), [spent.id, spent.cost]))
+            .pipe(
+              Effect.map((there) => Math.max(here, there)),
+              Effect.mapError((cause) => new LimiterError({ reason: new CannotDecide({ cause }) }))
+            )
+        }),
+      reset: (keys) =>
+        Effect.suspend(() => {
+          windows.reset(keys)
+          return redis
+            .use(deadline, (client) => client.del(...keys.map(keyName)))
+            .pipe(
+              Effect.asVoid,
+              Effect.mapError((cause) => new LimiterError({ reason: new CannotDecide({ cause }) }))
+            )
+        })
+    })
   })
 
 export const layerWith = (options: RedisLimiterOptions): Layer.Layer<Limiter, never, Redis> =>
@@ -78,46 +92,35 @@ export const layer: Layer.Layer<Limiter, never, Redis | Settings> = Layer.unwrap
   Settings.useSync(({ redisDeadline }) => layerWith({ deadline: redisDeadline, shadow: windowsBounds }))
 )
 
-/** What `decide.lua` says; asked twice under one id, it charges once. */
-export const evaluate = (client: Client, { keys, cost }: Ask, id: string, looking: boolean): Promise<Answer> => {
+const deciding = new Script<Answer>("decide.lua")
+const refunding = new Script<number>("refund.lua")
+
+/** What `decide.lua` says; asked twice under an id that was brought, it charges once. */
+export const evaluate = (client: Client, ask: Ask, id: string, looking: boolean): Promise<Answer> => {
   const names: Array<string> = []
-  const values: Array<string | number> = [id, cost, looking ? 1 : 0]
-  for (const key of keys) {
+  const values: Array<string | number> = [id, ask.id === undefined ? 0 : 1, ask.cost, looking ? 1 : 0]
+  for (const key of ask.keys) {
     names.push(keyName(key))
-    values.push(key.policy.limit, key.policy.windowMicros)
+    values.push(key.policy.limit, key.policy.windowMicros, key.policy.observe ? 1 : 0)
   }
-  return (client.evalsha(scriptSha, keys.length, ...names, ...values) as Promise<Answer>).catch((error: unknown) => {
-    if (!(error instanceof Error) || !error.message.startsWith("NOSCRIPT")) throw error
-    return client.eval(script, keys.length, ...names, ...values) as Promise<Answer>
-  })
+  return deciding.run(client, names, values)
 }
 
 /** Verdict and Redis' time in microseconds, then as the script's header says. */
 export type Answer = readonly [verdict: 0 | 1, now: number, ...rest: ReadonlyArray<number>]
 
-export const decisionOf = ({ keys }: Ask, [verdict, , ...rest]: Answer): Exit.Exit<Grant, LimiterError> => {
+export const decisionOf = (
+  { keys }: Ask,
+  [verdict, , ...rest]: Answer,
+  ids: Ids.Ids,
+  id: RingId
+): Exit.Exit<Grant, LimiterError> => {
   const policyAt = (place: number) => (keys[place] ?? keys[0]).policy
   if (verdict === 1) {
-    return Exit.succeed({
-      quotas: keys.map(({ policy }, place) => new Quota(policy, rest[2 * place] ?? 0, rest[2 * place + 1] ?? 0)),
-      source: "redis"
-    })
+    const quotas = keys.map(({ policy }, place) => new Quota(policy, rest[2 * place] ?? 0, rest[2 * place + 1] ?? 0))
+    return Exit.succeed(new Granted(ids, id, quotas, "redis"))
   }
   const [wait = 0, first = 1, ...others] = rest
   const violated = [policyAt(first - 1).name, ...others.map((place) => policyAt(place - 1).name)] as const
   return Exit.fail(rateLimited(violated, wait, "redis"))
-}
-
-/** Escaped, since a raw `:` or `}` would forge another key; `{}` would be no tag, so `%` stands for nothing. */
-export const keyName = ({ policy, key: [tag = "", ...narrower] }: AskKey): string => {
-  let name = `{${escaped(tag) || "%"}}:${policy.name}`
-  for (const segment of narrower) name += `:${escaped(segment)}`
-  return name
-}
-
-const escaped = (segment: string): string => {
-  if (segment.length > segmentMax || !segment.isWellFormed()) {
-    return `%~${hash("sha256", Buffer.from(segment, "utf16le"), "base64url")}` // No escape begins with `%~`.
-  }
-  return encodeURIComponent(segment)
 }

@@ -1,0 +1,176 @@
+/**
+ * The keys that this process remembers, each with its ring, and which of them to forget.
+ *
+ * A key without live units says nothing, so it is forgotten as soon as a neighbour is charged; there are no
+ * timers. When `keysMax` or `stampsMax` is passed, the key that has been idle longest goes, and only when
+ * none is idle the one nearest to it.
+ */
+import { hash } from "node:crypto"
+
+import type { Policy } from "../../domain/limits/Policy.ts"
+import { Ring } from "./Ring.ts"
+import type { RingId } from "./Ring.ts"
+
+/** Bounds of what is remembered. */
+export interface KeyTableBounds {
+  readonly keysMax: number
+  /** Decisions of all keys together, 18 bytes each and the text of ids that callers brought. */
+  readonly stampsMax: number
+}
+
+/** About 40 MB of keys and at most 128 MB of decisions. */
+export const keyTableBounds: KeyTableBounds = { keysMax: 100_000, stampsMax: 7_000_000 }
+
+/** Longer segments are kept as a digest, so that nobody fills the process with the names of keys. */
+const segmentMax = 128
+
+/** A key, and its place in the order of last charge among the keys of an equal window. */
+export class Entry {
+  readonly text: string
+  readonly ring = new Ring()
+  queue: Queue | undefined = undefined
+  older: Entry | undefined = undefined
+  newer: Entry | undefined = undefined
+  /** The decision that charged it last: a key named twice in one ask is charged once. */
+  round = 0
+
+  constructor(text: string) {
+    this.text = text
+  }
+}
+
+/** With equal windows, the order of last charge is the order in which keys fall idle. */
+class Queue {
+  readonly window: number
+  oldest: Entry | undefined = undefined
+  newest: Entry | undefined = undefined
+
+  constructor(window: number) {
+    this.window = window
+  }
+
+  remove(entry: Entry): void {
+    if (entry.older === undefined) this.oldest = entry.newer
+    else entry.older.newer = entry.newer
+    if (entry.newer === undefined) this.newest = entry.older
+    else entry.newer.older = entry.older
+    entry.queue = entry.older = entry.newer = undefined
+  }
+
+  append(entry: Entry): void {
+    entry.queue = this
+    entry.older = this.newest
+    if (this.newest === undefined) this.oldest = entry
+    else this.newest.newer = entry
+    this.newest = entry
+  }
+}
+
+/** Lengths in front make it injective whatever the segments hold, at a third of the price of escaping. */
+export const textOf = (policy: Policy, key: ReadonlyArray<string>): string => {
+  let text: string = policy.name
+  for (const segment of key) {
+    text +=
+      segment.length > segmentMax
+        ? `#${hash("sha256", Buffer.from(segment, "utf16le"), "base64url")}`
+        : `|${segment.length}:${segment}`
+  }
+  return text
+}
+
+export class KeyTable {
+  readonly #bounds: KeyTableBounds
+  readonly #entries = new Map<string, Entry>()
+  readonly #queues: Array<Queue> = [] // One a distinct window, so a handful.
+  #stamps = 0
+  #round = 0
+
+  constructor(bounds: KeyTableBounds) {
+    this.#bounds = bounds
+  }
+
+  get keys(): number {
+    return this.#entries.size
+  }
+
+  /** Slots of all rings together. */
+  get stamps(): number {
+    return this.#stamps
+  }
+
+  /** A key as it is known here, without what has left its window. */
+  find(text: string, edge: number): Entry | undefined {
+    const entry = this.#entries.get(text)
+    entry?.ring.trim(edge)
+    return entry
+  }
+
+  /** Begins a decision: each key is charged once in it. */
+  begin(): number {
+    return ++this.#round
+  }
+
+  /** Charges a key, which is entered if it was not known. */
+  charge(text: string, policy: Policy, cost: number, id: RingId, now: number): Entry {
+    const entry = this.#entries.get(text) ?? this.#enter(text)
+    if (entry.round === this.#round) return entry
+    entry.round = this.#round
+    const slots = entry.ring.slots
+    entry.ring.push(now, cost, id, policy.limit)
+    this.#stamps += entry.ring.slots - slots
+    const queue = entry.queue?.window === policy.windowMicros ? entry.queue : this.#queueOf(policy.windowMicros)
+    if (queue.newest !== entry) {
+      entry.queue?.remove(entry)
+      queue.append(entry)
+    }
+    return entry
+  }
+
+  forget(text: string): void {
+    const entry = this.#entries.get(text)
+    if (entry !== undefined) this.#forget(entry)
+  }
+
+  /** Forgets the next idle key of each window, and whatever is too much. */
+  sweep(now: number): void {
+    for (const { window, oldest } of this.#queues) {
+      if (oldest !== undefined && oldest.ring.newest + window <= now) this.#forget(oldest)
+    }
+    while (this.#entries.size > this.#bounds.keysMax || this.#stamps > this.#bounds.stampsMax) this.#evict()
+  }
+
+  #enter(text: string): Entry {
+    const entry = new Entry(text)
+    this.#entries.set(text, entry)
+    this.#stamps += entry.ring.slots
+    return entry
+  }
+
+  #queueOf(window: number): Queue {
+    const known = this.#queues.find((queue) => queue.window === window)
+    if (known !== undefined) return known
+    const queue = new Queue(window)
+    this.#queues.push(queue)
+    return queue
+  }
+
+  #forget(entry: Entry): void {
+    this.#entries.delete(entry.text)
+    this.#stamps -= entry.ring.slots
+    entry.queue?.remove(entry)
+  }
+
+  #evict(): void {
+    let victim: Entry | undefined
+    let first = Number.POSITIVE_INFINITY
+    for (const { window, oldest } of this.#queues) {
+      if (oldest === undefined) continue
+      const idleAt = oldest.ring.newest + window
+      if (idleAt < first) {
+        first = idleAt
+        victim = oldest
+      }
+    }
+    if (victim !== undefined) this.#forget(victim)
+  }
+}
