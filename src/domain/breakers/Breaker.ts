@@ -1,71 +1,97 @@
+/** One breaker per remote dependency: what callers see of it. */
 import { Context, Schema } from "effect"
-import type { Duration, Effect, Exit } from "effect"
+import type { Duration, Effect } from "effect"
 
-import type { Outcome } from "./Circuit.ts"
+import type { AdvisoryRead, AuthoritativeRead, Dependency, Write } from "./Dependency.ts"
+
+/** Believed to be down, or just back: nobody is admitted before `retryAfter`. Forced by an operator, if so. */
+export class CircuitOpen extends Schema.TaggedError<CircuitOpen>()("CircuitOpen", {
+  state: Schema.Literals(["open", "half-open", "ramping", "forced-open"]),
+  retryAfter: Schema.Duration
+}) {}
+
+/** As many calls are in flight as may be. */
+export class BulkheadFull extends Schema.TaggedError<BulkheadFull>()("BulkheadFull", {
+  inFlightMax: Schema.Int
+}) {}
+
+/** The call could take longer than its caller waits. No mark against the dependency. */
+export class DeadlineTooShort extends Schema.TaggedError<DeadlineTooShort>()("DeadlineTooShort", {
+  needs: Schema.Duration,
+  left: Schema.Duration
+}) {}
+
+/** It ran, had no answer after `timeout`, and was interrupted: a write may have been executed. */
+export class CallTimedOut extends Schema.TaggedError<CallTimedOut>()("CallTimedOut", { timeout: Schema.Duration }) {}
 
 /**
- * How a dependency's breaker behaves; what is left out comes from the adapter's settings. It must make sense
- * together with them: a window above its cap is a defect of the first call.
+ * The breaker's own answer, in place of the call's. Of its reasons only `CallTimedOut` means that the call ran.
+ * `path` leads from the outermost breaker to the one that spoke; `dependency` is that one, the culprit.
  */
-export interface Policy {
-  /** Failures in a row that open the breaker. */
-  readonly failuresMax?: number
-  /** First open window; doubles with every failed probe, and each is drawn between itself and its double. */
-  readonly window?: Duration.Duration
-  /** Longest open window, jitter included. */
-  readonly windowCap?: Duration.Duration
-  /** How long a probe may take before the next caller probes. Choose it above the call's own timeout. */
-  readonly probeLease?: Duration.Duration
-}
-
-/** Something remote that can fail alone; one breaker each. Names are written in code, never made from input. */
-export interface Dependency {
-  readonly name: string
-  readonly policy: Policy
-}
+export class BreakerError extends Schema.TaggedError<BreakerError>()("BreakerError", {
+  dependency: Schema.String,
+  operation: Schema.String,
+  path: Schema.NonEmptyArray(Schema.String),
+  reason: Schema.Union([CircuitOpen, BulkheadFull, DeadlineTooShort, CallTimedOut])
+}) {}
 
 /** Whether a call would run now. `retryAfter` is zero when it would. */
 export interface Permit {
-  readonly state: "closed" | "open" | "half-open"
+  readonly state: State
   readonly admits: boolean
   readonly retryAfter: Duration.Duration
 }
 
-/**
- * Not called: the dependency is believed to be down. Nobody is admitted before `retryAfter` while the breaker
- * is open; while its one probe runs, `retryAfter` is only when it makes sense to ask again.
- */
-export class CircuitOpen extends Schema.TaggedError<CircuitOpen>()("CircuitOpen", {
-  dependency: Schema.String,
-  retryAfter: Schema.Duration
-}) {
-  override get message() {
-    return `${this.dependency} is not called for now`
-  }
+export type State = "closed" | "open" | "half-open" | "ramping" | "forced-open" | "forced-closed"
+
+/** Something known from before, and how old it is. */
+export interface Known<A> {
+  readonly value: A
+  readonly age: Duration.Duration
+}
+
+/** The dependency's answer, of now. */
+export interface Fresh<A> {
+  readonly _tag: "Fresh"
+  readonly value: A
+}
+
+/** What a fallback knew, since the dependency did not answer. Never older than `maxAge`. */
+export interface Stale<A> extends Known<A> {
+  readonly _tag: "Stale"
+  readonly maxAge: Duration.Duration
 }
 
 /**
  * One breaker per remote dependency.
  *
- * - Nobody is queued: a refused call fails at once with `CircuitOpen` and has not run.
- * - In a half-open period one call runs, for any number of callers.
- * - An answer that comes after the breaker moved on changes nothing.
- * - An interrupted call counts as nothing and frees its slot.
- * - A probe that never settles is given up when its lease ends.
+ * - Nobody is queued: a refused call fails at once and has not run.
+ * - In a half-open period one call runs, for any number of callers; a probe that hangs is given up.
+ * - After a close calls come back little by little.
+ * - An answer that comes after the breaker moved on changes nothing; an interrupted call counts as nothing.
+ * - A call that cannot end before its caller's deadline is not begun.
+ * - A write, and a read whose answer counts as true, fails loud. Only an advisory read has a fallback.
+ * - A refusal by a breaker further down is no failure of those above it.
  */
 export class Breaker extends Context.Service<
   Breaker,
   {
-    /**
-     * Runs `effect`, unless the breaker refuses. `classify` sees every exit but interruption, defects too,
-     * and decides what it shows about the dependency: the caller's own mistakes are a `Success` of the
-     * dependency, a refusal by another breaker is `Ignored`.
-     */
-    readonly call: <A, E, R>(
-      dependency: Dependency,
-      classify: (exit: Exit.Exit<A, E>) => Outcome,
+    readonly write: <A, E, R>(
+      operation: Write<E>,
       effect: Effect.Effect<A, E, R>
-    ) => Effect.Effect<A, E | CircuitOpen, R>
+    ) => Effect.Effect<A, E | BreakerError, R>
+    readonly read: {
+      <A, E, R>(operation: AuthoritativeRead<E>, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | BreakerError, R>
+      /**
+       * The fallback runs when the dependency failed or was not asked, not when the caller is at fault. When it
+       * fails too, or knows nothing young enough, the first error surfaces.
+       */
+      <A, E, R, E2, R2>(
+        operation: AdvisoryRead<E>,
+        effect: Effect.Effect<A, E, R>,
+        fallback: Effect.Effect<Known<A>, E2, R2>
+      ): Effect.Effect<Fresh<A> | Stale<A>, E | BreakerError, R | R2>
+    }
     /** Asks without calling, so that a worker can leave work where it is instead of taking it up to be refused. */
     readonly permits: (dependency: Dependency) => Effect.Effect<Permit>
   }

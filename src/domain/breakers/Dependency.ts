@@ -1,0 +1,172 @@
+/** What can fail alone, how its breaker behaves, and what is asked of it. All of it written in code, never made from input. */
+import { Duration } from "effect"
+import type { Array, Exit, Schedule } from "effect"
+
+import type { Outcome } from "./Circuit.ts"
+
+/** What opens a breaker; the first that holds does. */
+export type Trip = Consecutive | CountWindow | TimeWindow
+
+/** So many failures in a row, in order of completion. */
+export interface Consecutive {
+  readonly _tag: "Consecutive"
+  readonly failures: number
+}
+
+/** A share of the last `calls`, once at least `callsMin` of them are there. Rates lie in (0, 1]. */
+export interface CountWindow {
+  readonly _tag: "CountWindow"
+  readonly calls: number
+  readonly callsMin: number
+  readonly failureRate?: number
+  readonly slowRate?: number
+}
+
+/** A share of the calls of the last `over`, counted in ten buckets, once at least `callsMin` are there. */
+export interface TimeWindow {
+  readonly _tag: "TimeWindow"
+  readonly over: Duration.Duration
+  readonly callsMin: number
+  readonly failureRate?: number
+  readonly slowRate?: number
+}
+
+/** After a close: 1, 2, 4 … 100 % of the calls, in equal steps that take `over` in all; never below `floor` a second. */
+export interface Ramp {
+  readonly over: Duration.Duration
+  readonly floor: number
+}
+
+export interface Policy {
+  /** Of one call. It must end before its caller's deadline does, or the call is refused; it is never shortened. */
+  readonly timeout: Duration.Duration
+  /**
+   * Who ends a call at its timeout: the breaker, by interrupting it, or the client, which answers by then
+   * whatever happens (a driver with deadlines of its own), so that no timer is paid for twice.
+   */
+  readonly endedBy?: "breaker" | "client"
+  readonly trips?: Array.NonEmptyReadonlyArray<Trip>
+  /** A success that takes longer counts towards `slowRate`. */
+  readonly slowAfter?: Duration.Duration
+  /** First open window; doubles with every failed probe, and each is drawn between itself and its double. */
+  readonly window?: Duration.Duration
+  /** Longest open window, jitter included. */
+  readonly windowCap?: Duration.Duration
+  /** Draws the windows instead; what it draws is held between `window` and `windowCap`. */
+  readonly schedule?: Schedule.Schedule<unknown>
+  /** Processes that share the dependency. A first window too short to spread their probes is refused. */
+  readonly fleet?: number
+  /** Probes in a row that must succeed before the breaker closes. */
+  readonly probes?: number
+  /** How much longer than `timeout` a probe is waited for before the next caller probes. */
+  readonly probeSlack?: Duration.Duration
+  /** "none": from no call to all calls at once. */
+  readonly ramp?: Ramp | "none"
+  /** Calls in flight at once; the next is refused, not queued. */
+  readonly inFlightMax?: number
+}
+
+/** Something remote. Split what can fail by halves; one breaker each. */
+export interface Dependency {
+  readonly name: string
+  /** What it is, for people: `http`, `postgres`, `redis`, `kafka`. */
+  readonly kind: string
+  readonly policy: Policy
+}
+
+/** Decides what an exit shows about the dependency: the caller's own mistakes are a `Success` of it. */
+export type Classify<E> = (exit: Exit.Exit<unknown, E>) => Outcome
+
+interface Asked<E> {
+  readonly dependency: Dependency
+  readonly name: string
+  readonly classify: Classify<E>
+  /** Of this operation, where it is not the dependency's. */
+  readonly timeout?: Duration.Duration
+}
+
+/** It changes something there: refused or failed, its caller hears of it. */
+export interface Write<E> extends Asked<E> {
+  readonly _tag: "Write"
+  readonly fallback?: never
+}
+
+/** Its answer is acted upon as true, so nothing may stand in for it. */
+export interface AuthoritativeRead<E> extends Asked<E> {
+  readonly _tag: "AuthoritativeRead"
+  readonly fallback?: never
+}
+
+/** What was true a while ago is better than nothing, for `maxAge`, as long as it says so. */
+export interface AdvisoryRead<E> extends Asked<E> {
+  readonly _tag: "AdvisoryRead"
+  readonly maxAge: Duration.Duration
+  /** Of the fallback itself. */
+  readonly fallbackTimeout: Duration.Duration
+}
+
+interface Options<E> {
+  readonly classify: Classify<E>
+  readonly timeout?: Duration.Input
+}
+
+export const make = (name: string, kind: string, policy: Policy): Dependency => ({ name, kind, policy })
+
+/** A fallback does not compile here; one that comes past the types is a defect. */
+export const write = <E>(
+  dependency: Dependency,
+  name: string,
+  options: Options<E> & { readonly fallback?: never }
+): Write<E> => ({ _tag: "Write", ...asked(dependency, name, options) })
+
+/** `authoritative: false` is the only way to a fallback, and it must say for how long an old answer is worth telling. */
+export const read: {
+  <E>(
+    dependency: Dependency,
+    name: string,
+    options: Options<E> & { readonly authoritative: true; readonly fallback?: never }
+  ): AuthoritativeRead<E>
+  <E>(
+    dependency: Dependency,
+    name: string,
+    options: Options<E> & {
+      readonly authoritative: false
+      readonly maxAge: Duration.Input
+      readonly fallbackTimeout?: Duration.Input
+    }
+  ): AdvisoryRead<E>
+} = <E>(
+  dependency: Dependency,
+  name: string,
+  options: Options<E> & {
+    readonly authoritative: boolean
+    readonly maxAge?: Duration.Input
+    readonly fallbackTimeout?: Duration.Input
+  }
+): never => {
+  const common = asked(dependency, name, options)
+  // The overloads say which of the two it is.
+  return (
+    options.authoritative
+      ? { _tag: "AuthoritativeRead", ...common }
+      : {
+          _tag: "AdvisoryRead",
+          ...common,
+          maxAge: Duration.fromInputUnsafe(options.maxAge ?? Duration.zero),
+          fallbackTimeout: Duration.fromInputUnsafe(options.fallbackTimeout ?? fallbackTimeout)
+        }
+  ) as never
+}
+
+/** A fallback looks something up nearby. */
+const fallbackTimeout = Duration.millis(250)
+
+const asked = <E>(dependency: Dependency, name: string, options: Options<E>): Asked<E> => {
+  if ("fallback" in options) throw new TypeError(`${dependency.name}.${name} may not have a fallback`)
+  return {
+    dependency,
+    name,
+    classify: options.classify,
+    ...(options.timeout === undefined ? {} : { timeout: Duration.fromInputUnsafe(options.timeout) })
+  }
+}
