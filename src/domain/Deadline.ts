@@ -4,6 +4,7 @@
  * by itself: those who set it interrupt what is late, and a breaker refuses a call that cannot end in time.
  */
 import { Clock, Context, Duration, Effect } from "effect"
+import type { Fiber } from "effect"
 
 /** An instant of `Clock.monotonicTimeNanos`; undefined where nobody waits. Read it through `left`. */
 export const CurrentDeadline = Context.Reference<bigint | undefined>("cribwork/Deadline/CurrentDeadline", {
@@ -21,13 +22,22 @@ export const within =
       return current !== undefined && current <= until ? effect : Effect.provideService(effect, CurrentDeadline, until)
     })
 
+/** Runs an effect for which nobody waits: what must be written down, however late it is. */
+export const lifted = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.provideService(effect, CurrentDeadline, undefined)
+
 /** What is left, never negative; undefined where nobody waits. */
-export const left: Effect.Effect<Duration.Duration | undefined> = Effect.withFiber((fiber) => {
+export const left: Effect.Effect<Duration.Duration | undefined> = Effect.withFiber((fiber) =>
+  Effect.succeed(leftOf(fiber))
+)
+
+/** For hot paths that hold their fiber already. */
+export const leftOf = (fiber: Fiber.Fiber<unknown, unknown>): Duration.Duration | undefined => {
   const until = fiber.getRef(CurrentDeadline)
-  if (until === undefined) return Effect.void
+  if (until === undefined) return undefined
   const nanos = until - fiber.getRef(Clock.Clock).monotonicTimeNanosUnsafe()
-  return Effect.succeed(Duration.nanos(nanos > 0n ? nanos : 0n))
-})
+  return nanos > 0n ? Duration.millis(Number(nanos) / 1_000_000) : Duration.zero
+}
 
 /**
  * How a deadline travels between our own services: as the whole milliseconds that are left, since two machines

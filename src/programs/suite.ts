@@ -17,8 +17,5 @@ const house = Features.api.pipe(
 
 launch(
   "suite",
-  Welcome.layer.pipe(
-    Layer.provide(house),
-    Layer.provide([stack.books, stack.limiter, stack.bus, stack.provider, stack.breakers])
-  )
+  Welcome.layer.pipe(Layer.provide(house), Layer.provide([stack.books, stack.limiter, stack.bus, stack.provider]))
 )

@@ -5,4 +5,4 @@ import * as Features from "./stacks/Features.ts"
 import { launch } from "./stacks/Launch.ts"
 import { stack } from "./stacks/Live.ts"
 
-launch("worker", Features.worker.pipe(Layer.provide([stack.books, stack.provider, stack.breakers])))
+launch("worker", Features.worker.pipe(Layer.provide([stack.books, stack.provider])))

@@ -1,43 +1,63 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Duration, Effect, Exit, Fiber, Random } from "effect"
+import { Cause, Context, DateTime, Deferred, Duration, Effect, Exit, Fiber, Option, Random, Stream } from "effect"
 import type { Layer } from "effect"
 import { TestClock } from "effect/testing"
 
-import { Breaker } from "../../src/domain/breakers/Breaker.ts"
-import type { Dependency } from "../../src/domain/breakers/Breaker.ts"
+import {
+  Breaker,
+  BreakerError,
+  CircuitOpen,
+  DeadlineTooShort,
+  FailedThrough
+} from "../../src/domain/breakers/Breaker.ts"
+import { Breakers } from "../../src/domain/breakers/Breakers.ts"
 import type { Outcome } from "../../src/domain/breakers/Circuit.ts"
+import * as Dependency from "../../src/domain/breakers/Dependency.ts"
+import * as Deadline from "../../src/domain/Deadline.ts"
 
-const psp: Dependency = {
-  name: "psp",
-  policy: {
-    failuresMax: 2,
-    window: Duration.seconds(1),
-    windowCap: Duration.seconds(30),
-    probeLease: Duration.seconds(10)
-  }
-}
+const policy = {
+  timeout: Duration.seconds(9),
+  trips: [{ _tag: "Consecutive", failures: 2 }],
+  window: Duration.seconds(1),
+  windowCap: Duration.seconds(30),
+  probeSlack: Duration.seconds(1),
+  ramp: "none"
+} as const
+
+const named = (name: string) => Dependency.make(name, "http", policy)
+const psp = named("psp")
 
 const byExit = (exit: Exit.Exit<unknown, unknown>): Outcome =>
   Exit.isSuccess(exit) ? { _tag: "Success" } : { _tag: "Failure" }
 
-const call = <A, E>(effect: Effect.Effect<A, E>, dependency = psp) =>
-  Effect.flatMap(Breaker, (breaker) => breaker.call(dependency, byExit, effect))
+const call = <A, E, R>(effect: Effect.Effect<A, E, R>, dependency = psp) =>
+  Effect.flatMap(Breaker, (breaker) =>
+    breaker.write(Dependency.write<E>(dependency, "capture", { classify: byExit }), effect)
+  )
+
+const refusedOf = <A, E>(effect: Effect.Effect<A, E | BreakerError, Breaker>) =>
+  Effect.map(Effect.flip(effect), (error) => {
+    assert.instanceOf(error, BreakerError)
+    return error
+  })
 
 const trip = Effect.repeat(Effect.ignore(call(Effect.fail("down"))), { times: 1 })
-const state = Effect.map(
-  Effect.flatMap(Breaker, (breaker) => breaker.permits(psp)),
-  ({ state }) => state
-)
+const stateOf = (dependency: Dependency.Dependency) =>
+  Effect.map(
+    Effect.flatMap(Breaker, (breaker) => breaker.permits(dependency)),
+    ({ state }) => state
+  )
+const state = stateOf(psp)
 /** Long enough for every first window, short enough for none of the second. */
 const afterWindow = TestClock.adjust("2 seconds")
 
 const promises =
-  (layer: Layer.Layer<Breaker, Error>) =>
-  <E>(title: string, body: Effect.Effect<void, E, Breaker>) =>
+  (layer: Layer.Layer<Breaker | Breakers, Error>) =>
+  <E>(title: string, body: Effect.Effect<void, E, Breaker | Breakers>) =>
     it.effect(title, () => body.pipe(Random.withSeed("breakers"), Effect.provide(layer)))
 
 /** What every `Breaker` promises. An adapter that passes may stand in for any other. */
-export const breakerSuite = (name: string, layer: Layer.Layer<Breaker, Error>) =>
+export const breakerSuite = (name: string, layer: Layer.Layer<Breaker | Breakers, Error>) =>
   describe(`Breaker (${name})`, () => {
     const promise = promises(layer)
 
@@ -47,10 +67,10 @@ export const breakerSuite = (name: string, layer: Layer.Layer<Breaker, Error>) =
         yield* trip
         let called = 0
         const ask = call(Effect.sync(() => called++))
-        const refused = yield* Effect.flip(ask)
-        assert.strictEqual(refused._tag, "CircuitOpen")
-        assert.strictEqual(refused.dependency, "psp")
-        const wait = Duration.toMillis(refused.retryAfter)
+        const { dependency, path, reason } = yield* refusedOf(ask)
+        assert.deepStrictEqual([dependency, path], ["psp", ["psp"]])
+        assert(reason._tag === "CircuitOpen")
+        const wait = Duration.toMillis(reason.retryAfter)
         assert.isTrue(wait >= 1000 && wait <= 2000, `${wait} ms`)
         yield* TestClock.adjust(Duration.millis(wait - 1))
         yield* Effect.flip(ask)
@@ -135,18 +155,216 @@ export const breakerSuite = (name: string, layer: Layer.Layer<Breaker, Error>) =
     )
 
     promise(
-      "gives up a probe that hangs when its lease ends",
+      "gives up a probe that its client never ends when its lease does",
       Effect.gen(function* () {
+        const client = Dependency.make("client", "redis", { ...policy, endedBy: "client" })
+        const ask = <A, E>(effect: Effect.Effect<A, E>) => call(effect, client)
+        yield* Effect.repeat(Effect.ignore(ask(Effect.fail("down"))), { times: 1 })
+        yield* afterWindow
+        const hung = yield* Effect.forkChild(ask(Effect.never), { startImmediately: true })
+        yield* TestClock.adjust("9999 millis")
+        yield* Effect.flip(ask(Effect.void))
+        yield* TestClock.adjust("1 millis")
+        yield* ask(Effect.void)
+        assert.strictEqual(yield* stateOf(client), "closed")
+        yield* Fiber.interrupt(hung)
+        assert.strictEqual(yield* stateOf(client), "closed")
+      })
+    )
+
+    promise(
+      "counts a hung call at its timeout, before it settles, and lets its caller go",
+      Effect.gen(function* () {
+        const late = yield* Deferred.make<void>()
+        const stubborn = call(Effect.uninterruptible(Deferred.await(late)))
+        const hung = yield* Effect.forEach([1, 2], () =>
+          Effect.forkChild(Effect.flip(stubborn), { startImmediately: true })
+        )
+        yield* TestClock.adjust("8999 millis")
+        assert.strictEqual(yield* state, "closed")
+        yield* TestClock.adjust("1 millis")
+        assert.strictEqual(yield* state, "open")
+        for (const fiber of hung) {
+          const error = yield* Fiber.join(fiber)
+          assert(error instanceof BreakerError && error.reason._tag === "CallTimedOut")
+          assert.strictEqual(Duration.toSeconds(error.reason.timeout), 9)
+        }
+        yield* Deferred.succeed(late, undefined)
+        yield* Effect.yieldNow
+        assert.strictEqual(yield* state, "open")
+      })
+    )
+
+    promise(
+      "refuses a call that could outlast its caller's deadline, at once and without a mark",
+      Effect.gen(function* () {
+        let called = 0
+        const ask = call(Effect.sync(() => called++))
+        const { reason } = yield* refusedOf(Deadline.within("9 seconds")(ask))
+        assert.deepStrictEqual(reason, new DeadlineTooShort({ needs: Duration.seconds(9), left: Duration.seconds(9) }))
+        yield* Effect.repeat(Effect.ignore(Deadline.within("1 second")(ask)), { times: 9 })
+        assert.strictEqual(called, 0)
+        yield* Deadline.within("9001 millis")(ask)
+        assert.strictEqual(yield* state, "closed")
+      })
+    )
+
+    promise(
+      "refuses, and does not queue, what is above the calls in flight",
+      Effect.gen(function* () {
+        const narrow = Dependency.make("narrow", "http", { ...policy, inFlightMax: 2 })
+        const running = yield* Effect.forEach([1, 2], () =>
+          Effect.forkChild(call(Effect.never, narrow), { startImmediately: true })
+        )
+        const { reason } = yield* refusedOf(call(Effect.void, narrow))
+        assert.strictEqual(reason._tag, "BulkheadFull")
+        yield* Effect.forEach(running, Fiber.interrupt)
+        yield* call(Effect.void, narrow)
+      })
+    )
+
+    promise(
+      "names the culprit and the way to it, and opens for nobody on the way",
+      Effect.gen(function* () {
+        const inner = call(Effect.fail("down"), named("c"))
+        const nested = call(call(inner, named("b")), named("a"))
+        const through = yield* Effect.flip(Effect.sandbox(nested))
+        assert.deepStrictEqual(Context.getOrUndefined(Cause.annotations(through), FailedThrough), ["a", "b", "c"])
+        yield* Effect.ignore(nested)
+        for (let n = 0; n < 5; n++) {
+          const { dependency, path } = yield* refusedOf(nested)
+          assert.deepStrictEqual([dependency, ...path], ["c", "a", "b", "c"])
+        }
+        const seen = yield* Effect.flatMap(Breakers, ({ snapshots }) => snapshots)
+        assert.deepStrictEqual(
+          seen.map(({ dependency, state }) => `${dependency} ${state}`),
+          ["c open", "a closed", "b closed"]
+        )
+      })
+    )
+
+    const advisory = Dependency.read<string>(psp, "brand", {
+      authoritative: false,
+      maxAge: "1 hour",
+      classify: (exit) => (Option.contains(Exit.findErrorOption(exit), "mine") ? { _tag: "Success" } : byExit(exit))
+    })
+    const asking = (effect: Effect.Effect<string, string>, age: Duration.Input = "5 minutes") =>
+      Effect.flatMap(Breaker, (breaker) =>
+        breaker.read(advisory, effect, Effect.succeed({ value: "visa", age: Duration.fromInputUnsafe(age) }))
+      )
+
+    promise(
+      "answers an advisory read with what was known, marked and dated, when the dependency does not answer",
+      Effect.gen(function* () {
+        assert.deepStrictEqual(yield* asking(Effect.succeed("amex")), { _tag: "Fresh", value: "amex" })
+        const stale = { _tag: "Stale", value: "visa", age: Duration.minutes(5), maxAge: Duration.hours(1) } as const
+        assert.deepStrictEqual(yield* asking(Effect.fail("down")), stale)
+        yield* trip
+        assert.deepStrictEqual(yield* asking(Effect.succeed("amex")), stale)
+        assert.instanceOf(yield* Effect.flip(asking(Effect.succeed("amex"), "61 minutes")), BreakerError)
+      })
+    )
+
+    promise(
+      "tells the first error when the fallback has nothing, and never covers the caller's own mistake",
+      Effect.gen(function* () {
+        const breaker = yield* Breaker
+        const nothing = breaker.read(advisory, Effect.fail("down"), Effect.fail("nothing known"))
+        assert.strictEqual(yield* Effect.flip(nothing), "down")
+        const slow = yield* Effect.forkChild(Effect.flip(breaker.read(advisory, Effect.fail("down"), Effect.never)))
+        yield* TestClock.adjust("250 millis")
+        assert.strictEqual(yield* Fiber.join(slow), "down")
+        yield* TestClock.adjust("1 hour")
+        assert.strictEqual(yield* Effect.flip(asking(Effect.fail("mine"))), "mine")
+      })
+    )
+
+    promise(
+      "does not run a write that brings a fallback past the types",
+      Effect.gen(function* () {
+        const breaker = yield* Breaker
+        let called = 0
+        const known = Effect.succeed({ value: 1, age: Duration.zero })
+        const effect = Effect.sync(() => called++)
+        const write = Dependency.write<never>(psp, "capture", { classify: byExit })
+        const ledger = Dependency.read<never>(psp, "balance", { authoritative: true, classify: byExit })
+        const smuggled = { ...write, fallback: known }
+        const tries: ReadonlyArray<Effect.Effect<unknown, BreakerError>> = [
+          // @ts-expect-error a write takes no fallback
+          breaker.write(write, effect, known),
+          // @ts-expect-error nor does a read whose answer counts as true
+          breaker.read(ledger, effect, known),
+          // @ts-expect-error nor does one that comes through a variable
+          breaker.write(smuggled, effect)
+        ]
+        for (const tried of tries) {
+          assert.isTrue(Exit.hasDies(yield* Effect.exit(tried)))
+        }
+        const options = { classify: byExit, fallback: known }
+        // @ts-expect-error nor is one declared
+        assert.throws(() => Dependency.write<never>(psp, "capture", options), /may not have a fallback/)
+        const reading = { ...options, authoritative: true } as const
+        // @ts-expect-error in either way
+        assert.throws(() => Dependency.read<never>(psp, "balance", reading), /may not have a fallback/)
+        assert.strictEqual(called, 0)
+      })
+    )
+
+    promise(
+      "obeys an operator from the next call on, until the order ends or is taken back",
+      Effect.gen(function* () {
+        const breakers = yield* Breakers
+        const until = DateTime.add(yield* DateTime.now, { minutes: 1 })
+        yield* breakers.force("psp", { to: "open", until })
+        const { reason } = yield* refusedOf(call(Effect.void))
+        assert.deepStrictEqual(reason, new CircuitOpen({ state: "forced-open", retryAfter: Duration.minutes(1) }))
+        yield* breakers.force("psp", undefined)
+        yield* call(Effect.void)
+        yield* breakers.force("psp", { to: "closed", until })
+        yield* trip
+        yield* trip
+        assert.strictEqual(yield* state, "forced-closed")
+        yield* TestClock.adjust("1 minute")
+        assert.strictEqual(yield* state, "closed")
+      })
+    )
+
+    promise(
+      "opens on a fifth of the evidence where it opened elsewhere, and never by the word alone",
+      Effect.gen(function* () {
+        const breakers = yield* Breakers
+        const patient = Dependency.make("patient", "http", {
+          ...policy,
+          trips: [{ _tag: "Consecutive", failures: 10 }]
+        })
+        const fail = Effect.ignore(call(Effect.fail("down"), patient))
+        yield* breakers.declare(patient)
+        yield* breakers.hint("patient", Duration.seconds(10))
+        yield* call(Effect.void, patient)
+        yield* fail
+        assert.strictEqual(yield* stateOf(patient), "closed")
+        yield* fail
+        assert.strictEqual(yield* stateOf(patient), "open")
+      })
+    )
+
+    promise(
+      "tells of each step once, in order",
+      Effect.gen(function* () {
+        const { changes } = yield* Breakers
+        const told = yield* Effect.forkChild(Stream.runCollect(Stream.take(changes, 3)), { startImmediately: true })
+        yield* Effect.yieldNow
         yield* trip
         yield* afterWindow
-        const hung = yield* Effect.forkChild(call(Effect.never), { startImmediately: true })
-        yield* TestClock.adjust("9999 millis")
-        yield* Effect.flip(call(Effect.void))
-        yield* TestClock.adjust("1 millis")
         yield* call(Effect.void)
-        assert.strictEqual(yield* state, "closed")
-        yield* Fiber.interrupt(hung)
-        assert.strictEqual(yield* state, "closed")
+        assert.deepStrictEqual(
+          (yield* Fiber.join(told)).map(({ from, to, why }) => `${from} to ${to}: ${why}`),
+          [
+            "closed to open: 2 failures in a row",
+            "open to half-open: the time has come",
+            "half-open to closed: the probe succeeded"
+          ]
+        )
       })
     )
 
@@ -182,20 +400,20 @@ export const breakerSuite = (name: string, layer: Layer.Layer<Breaker, Error>) =
       "lets the classifier decide, defects included, and survives one that throws",
       Effect.gen(function* () {
         const breaker = yield* Breaker
-        const fine = breaker.call(psp, () => ({ _tag: "Success" }) as const, Effect.fail("my own mistake"))
+        const healthy = Dependency.write<string>(psp, "capture", { classify: () => ({ _tag: "Success" }) })
+        const fine = breaker.write(healthy, Effect.fail("my own mistake"))
         for (let n = 0; n < 5; n++) yield* Effect.flip(fine)
         assert.strictEqual(yield* state, "closed")
         yield* Effect.exit(call(Effect.die("bug")))
         yield* Effect.exit(call(Effect.die("bug")))
         assert.strictEqual(yield* state, "open")
         yield* afterWindow
-        const broken = breaker.call(
-          psp,
-          () => {
+        const throwing = Dependency.write<never>(psp, "capture", {
+          classify: () => {
             throw new Error("classifier")
-          },
-          Effect.void
-        )
+          }
+        })
+        const broken = breaker.write(throwing, Effect.void)
         assert.isTrue(Exit.hasDies(yield* Effect.exit(broken)))
         yield* call(Effect.void)
         assert.strictEqual(yield* state, "closed")

@@ -2,8 +2,16 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Schema } from "effect"
 
 import * as Circuit from "../../src/domain/breakers/Circuit.ts"
+import * as OpenWindow from "../../src/domain/breakers/OpenWindow.ts"
 
-const policy: Circuit.Policy = { failuresMax: 3, windowMillis: 1000, windowCapMillis: 30_000, leaseMillis: 5000 }
+const policy: Circuit.Policy = {
+  rules: [{ _tag: "Consecutive", failures: 3 }],
+  windowMillis: 1000,
+  windowCapMillis: 30_000,
+  leaseMillis: 5000,
+  probes: 1,
+  ramp: undefined
+}
 const failure: Circuit.Outcome = { _tag: "Failure" }
 const success: Circuit.Outcome = { _tag: "Success" }
 const ignored: Circuit.Outcome = { _tag: "Ignored" }
@@ -11,60 +19,41 @@ const ignored: Circuit.Outcome = { _tag: "Ignored" }
 const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 const millionths = between(0, 999_999)
 
-const tripped = (at: number, chance = 0) => {
-  let circuit = Circuit.initial
-  for (let n = 0; n < policy.failuresMax; n++) {
-    circuit = Circuit.settle(circuit, policy, circuit.generation, failure, at, chance)
-  }
+/** Draws with a chance of one's own; `asked` as `held` does. */
+const drawing =
+  (chance: number, of = policy): Circuit.Draw =>
+  (backoff, asked) =>
+    OpenWindow.held(OpenWindow.jittered(OpenWindow.grown(of, backoff), of, chance), asked, of, chance)
+
+const settle = (
+  circuit: Circuit.Circuit,
+  generation: number,
+  outcome: Circuit.Outcome,
+  now: number,
+  { chance = 0, of = policy, slow = false } = {}
+) => Circuit.settle(circuit, of, { generation, outcome, slow }, now, drawing(chance, of)).circuit
+
+const tripped = (at: number, chance = 0, of = policy) => {
+  let circuit: Circuit.Circuit = Circuit.initial(of)
+  for (let n = 0; n < 3; n++) circuit = settle(circuit, circuit.generation, failure, at, { chance, of })
   return circuit
 }
 
-const probing = (now: number, from: Circuit.Circuit = tripped(0)) => {
-  const verdict = Circuit.admit(from, policy, now)
+const probing = (now: number, from: Circuit.Circuit = tripped(0), of = policy) => {
+  const verdict = Circuit.admit(from, of, now)
   assert(verdict._tag === "Admitted")
   return verdict
 }
 
 const openedAsking = (seconds: number) => {
   const asks: Circuit.Outcome = { _tag: "Failure", retryAfter: Duration.seconds(seconds) }
-  const circuit = Circuit.settle(Circuit.initial, { ...policy, failuresMax: 1 }, 0, asks, 0, 0.5)
+  const of: Circuit.Policy = { ...policy, rules: [{ _tag: "Consecutive", failures: 1 }] }
+  const circuit = settle(Circuit.initial(of), 0, asks, 0, { chance: 0.5, of })
   assert(circuit._tag === "Open")
   return circuit.windowMillis
 }
 
 describe("Circuit", () => {
-  it.prop(
-    "opens for a time between the window and its double, and never beyond the cap",
-    {
-      backoff: between(0, 60),
-      millionths,
-      base: between(1, 10_000),
-      cap: between(1, 100_000),
-      asked: between(0, 200_000)
-    },
-    ({ backoff, millionths, base, cap, asked }) => {
-      if (cap < base) return
-      const window = Circuit.openWindow(
-        { ...policy, windowMillis: base, windowCapMillis: cap },
-        backoff,
-        asked,
-        millionths / 1e6
-      )
-      assert.isAtLeast(window, Math.min(Math.max(base, asked), cap))
-      assert.isAtMost(window, cap)
-      if (asked === 0) {
-        const grown = base * 2 ** backoff
-        assert.isAtMost(window, 2 * grown)
-        if (2 * grown <= cap) assert.isAtLeast(window, grown)
-      }
-    }
-  )
-
-  it.prop("spreads windows at the cap as well", { millionths }, ({ millionths }) => {
-    const window = Circuit.openWindow(policy, 30, 0, millionths / 1e6)
-    assert.strictEqual(window, Math.floor(15_000 + (millionths / 1e6) * 15_000))
-  })
-
   it.prop(
     "lets one probe run in a half-open period, for any number of callers",
     { callers: between(1, 100), at: between(1000, 5999) },
@@ -94,11 +83,11 @@ describe("Circuit", () => {
     "keeps every promise along any history of calls, answers and pauses",
     { history: Schema.Array(event).check(Schema.isMaxLength(80)) },
     ({ history }) => {
-      let circuit: Circuit.Circuit = Circuit.initial
+      let circuit: Circuit.Circuit = Circuit.initial(policy)
       let now = 0
       const running: Array<number> = []
       for (const { kind, outcome, which, pause, millionths } of history) {
-        const before = circuit
+        const before: Circuit.Circuit = circuit
         if (kind === "wait") now += pause
         else if (kind === "call") {
           const verdict = Circuit.admit(circuit, policy, now)
@@ -115,7 +104,7 @@ describe("Circuit", () => {
           running.push(verdict.generation)
         } else if (running.length > 0) {
           const [generation = -1] = running.splice(which % running.length, 1)
-          circuit = Circuit.settle(circuit, policy, generation, { _tag: outcome }, now, millionths / 1e6)
+          circuit = settle(circuit, generation, { _tag: outcome }, now, { chance: millionths / 1e6 })
           if (generation !== before.generation) assert.strictEqual(circuit, before)
         }
         const edge = `${before._tag} ${circuit._tag}`
@@ -133,12 +122,12 @@ describe("Circuit", () => {
   )
 
   it("counts failures in a row only", () => {
-    let circuit = Circuit.initial
+    let circuit: Circuit.Circuit = Circuit.initial(policy)
     for (const outcome of [failure, failure, success, failure, failure, ignored]) {
-      circuit = Circuit.settle(circuit, policy, 0, outcome, 0, 0)
+      circuit = settle(circuit, 0, outcome, 0)
       assert.strictEqual(circuit._tag, "Closed")
     }
-    assert.strictEqual(Circuit.settle(circuit, policy, 0, failure, 0, 0)._tag, "Open")
+    assert.strictEqual(settle(circuit, 0, failure, 0)._tag, "Open")
   })
 
   it("grows with each failed probe and starts over only after a close that lasted", () => {
@@ -150,16 +139,15 @@ describe("Circuit", () => {
       windows.push(circuit.windowMillis)
       now = circuit.until
       const probe = probing(now, circuit)
-      circuit = Circuit.settle(probe.circuit, policy, probe.generation, failure, now, 0)
+      circuit = settle(probe.circuit, probe.generation, failure, now)
     }
     assert.deepStrictEqual(windows, [1000, 2000, 4000])
     assert(circuit._tag === "Open")
     now = circuit.until
     const probe = probing(now, circuit)
-    const closed = Circuit.settle(probe.circuit, policy, probe.generation, success, now, 0)
     const again = (at: number) => {
-      let next = closed
-      for (let n = 0; n < 3; n++) next = Circuit.settle(next, policy, closed.generation, failure, at, 0)
+      let next = settle(probe.circuit, probe.generation, success, now)
+      for (let n = 0; n < 3; n++) next = settle(next, next.generation, failure, at)
       assert(next._tag === "Open")
       return next.windowMillis
     }
@@ -171,13 +159,13 @@ describe("Circuit", () => {
     const first = probing(1000)
     assert.strictEqual(Circuit.admit(first.circuit, policy, 5999)._tag, "Refused")
     const second = probing(6000, first.circuit)
-    assert.strictEqual(Circuit.settle(second.circuit, policy, first.generation, success, 6001, 0), second.circuit)
-    assert.strictEqual(Circuit.settle(second.circuit, policy, second.generation, success, 6001, 0)._tag, "Closed")
+    assert.strictEqual(settle(second.circuit, first.generation, success, 6001), second.circuit)
+    assert.strictEqual(settle(second.circuit, second.generation, success, 6001)._tag, "Closed")
   })
 
   it("frees the slot of a probe that showed nothing", () => {
     const first = probing(1000)
-    const freed = Circuit.settle(first.circuit, policy, first.generation, ignored, 1001, 0)
+    const freed = settle(first.circuit, first.generation, ignored, 1001)
     assert.strictEqual(freed._tag, "HalfOpen")
     probing(1001, freed)
   })
@@ -187,11 +175,62 @@ describe("Circuit", () => {
     assert.strictEqual(openedAsking(3600), 30_000)
   })
 
-  it("names what contradicts itself in a policy", () => {
-    assert.isUndefined(Circuit.contradiction(policy))
-    assert.include(Circuit.contradiction({ ...policy, windowCapMillis: 999 }) ?? "", "below the first")
-    assert.include(Circuit.contradiction({ ...policy, windowMillis: -1 }) ?? "", "must be positive")
-    assert.include(Circuit.contradiction({ ...policy, failuresMax: 0 }) ?? "", "at least 1")
-    assert.include(Circuit.contradiction({ ...policy, leaseMillis: 0 }) ?? "", "lease")
+  it("closes after as many probes in a row as it needs, and a hung one starts the row anew", () => {
+    const of = { ...policy, probes: 2 }
+    const first = probing(1000, tripped(0, 0, of), of)
+    const half = settle(first.circuit, first.generation, success, 1001, { of })
+    assert.strictEqual(half._tag, "HalfOpen")
+    const hung = probing(1002, half, of)
+    const third = probing(6002, hung.circuit, of)
+    const again = settle(third.circuit, third.generation, success, 6003, { of })
+    assert.strictEqual(again._tag, "HalfOpen")
+    const fourth = probing(6004, again, of)
+    assert.strictEqual(settle(fourth.circuit, fourth.generation, success, 6005, { of })._tag, "Closed")
+  })
+
+  const ramping = { ...policy, ramp: { overMillis: 7000, floor: 1 } }
+  const back = () => {
+    const probe = probing(1000, tripped(0, 0, ramping), ramping)
+    const circuit = settle(probe.circuit, probe.generation, success, 1000, { of: ramping })
+    assert(circuit._tag === "Ramping")
+    return circuit
+  }
+
+  it("lets calls back little by little, the floor at once, and all of them when the ramp is over", () => {
+    let circuit: Circuit.Circuit = back()
+    const perSecond: Array<number> = []
+    for (let second = 0; second < 8; second++) {
+      let admitted = 0
+      for (let n = 0; n < 1000; n++) {
+        const verdict = Circuit.admit(circuit, ramping, 1000 + second * 1000 + n)
+        circuit = verdict.circuit
+        if (verdict._tag === "Admitted") admitted++
+      }
+      perSecond.push(admitted)
+    }
+    assert.deepStrictEqual(perSecond, [11, 21, 41, 81, 161, 321, 641, 1000])
+    assert.strictEqual(circuit._tag, "Closed")
+  })
+
+  it("opens again, for longer, when the calls that come back fail", () => {
+    let circuit: Circuit.Circuit = back()
+    for (let n = 0; n < 3; n++) circuit = settle(circuit, circuit.generation, failure, 1500, { of: ramping })
+    assert(circuit._tag === "Open")
+    assert.strictEqual(circuit.windowMillis, 2000)
+  })
+
+  it("obeys an operator whatever calls show, and until the order ends", () => {
+    const forced = Circuit.force(Circuit.initial(policy), "open", 5000)
+    assert.deepStrictEqual(Circuit.admit(forced, policy, 4000), {
+      _tag: "Refused",
+      retryAfterMillis: 1000,
+      circuit: forced
+    })
+    const probe = probing(5000, forced)
+    assert.strictEqual(probe.circuit._tag, "HalfOpen")
+    const shut = Circuit.force(tripped(0), "closed", 5000)
+    for (let n = 0; n < 9; n++) assert.strictEqual(settle(shut, shut.generation, failure, 10), shut)
+    assert.strictEqual(Circuit.admit(shut, policy, 4999)._tag, "Admitted")
+    assert.strictEqual(Circuit.at(shut, policy, 5000)._tag, "Closed")
   })
 })

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Duration, Effect, Exit, Layer } from "effect"
 
 import { Breaker } from "../../src/domain/breakers/Breaker.ts"
+import * as Dependency from "../../src/domain/breakers/Dependency.ts"
 import * as MemoryBreakers from "../../src/layers/breakers/MemoryBreakers.ts"
 import * as Settings from "../../src/layers/platform/Settings.ts"
 import { breakerSuite } from "./Breaker.suite.ts"
@@ -12,25 +13,22 @@ const set = (environment: Record<string, string>) =>
     Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown(environment)))
   )
 
-const aside = {
-  failuresMax: 1000,
-  window: Duration.hours(1),
-  windowCap: Duration.hours(2),
-  probeLease: Duration.hours(3)
-}
+const aside = { failuresMax: 1000, window: Duration.hours(1), windowCap: Duration.hours(2), fleet: 10 }
 
 breakerSuite("memory", MemoryBreakers.layerWith(aside))
 
+const plain = Dependency.make("plain", "http", { timeout: Duration.seconds(1), ramp: "none" })
 const failing = Effect.flatMap(Breaker, (breaker) =>
-  breaker.call({ name: "plain", policy: {} }, () => ({ _tag: "Failure" }) as const, Effect.void)
+  breaker.write(Dependency.write<never>(plain, "call", { classify: () => ({ _tag: "Failure" }) }), Effect.void)
 )
 
 describe("MemoryBreakers", () => {
   it.effect("opens as the settings say where the dependency says nothing", () =>
     Effect.gen(function* () {
       for (let n = 0; n < 7; n++) yield* failing
-      const { retryAfter } = yield* Effect.flip(failing)
-      const wait = Duration.toMillis(retryAfter)
+      const { reason } = yield* Effect.flip(failing)
+      assert(reason._tag === "CircuitOpen")
+      const wait = Duration.toMillis(reason.retryAfter)
       assert.isTrue(wait >= 3000 && wait <= 5000, `${wait} ms`)
     }).pipe(
       Effect.provide(set({ BREAKER_FAILURES: "7", BREAKER_WINDOW: "3 seconds", BREAKER_WINDOW_CAP: "5 seconds" }))
@@ -50,7 +48,7 @@ describe("MemoryBreakers", () => {
   it.effect("calls a policy that contradicts the settings a bug", () =>
     Effect.gen(function* () {
       const breaker = yield* Breaker
-      const wrong = { name: "wrong", policy: { window: Duration.minutes(1) } }
+      const wrong = Dependency.make("wrong", "http", { timeout: Duration.seconds(1), window: Duration.minutes(1) })
       assert.isTrue(Exit.hasDies(yield* Effect.exit(breaker.permits(wrong))))
     }).pipe(Effect.provide(set({})))
   )
@@ -59,7 +57,7 @@ describe("MemoryBreakers", () => {
     Effect.gen(function* () {
       const breaker = yield* Breaker
       for (let n = 0; n < 5; n++) yield* failing
-      for (let n = 0; n < 1500; n++) yield* breaker.permits({ name: `made-${n}`, policy: {} })
+      for (let n = 0; n < 1500; n++) yield* breaker.permits(Dependency.make(`made-${n}`, "http", plain.policy))
       yield* Effect.flip(failing)
     }).pipe(Effect.provide(set({})))
   )

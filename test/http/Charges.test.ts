@@ -3,6 +3,7 @@ import { ConfigProvider, Effect, Layer, Logger } from "effect"
 import { uuidV4Unsafe } from "effect/crypto/SecureRandom"
 
 import { TenantId } from "../../src/domain/Ids.ts"
+import * as MemoryBreakers from "../../src/layers/breakers/MemoryBreakers.ts"
 import * as ScriptedPsp from "../../src/layers/payments/ScriptedPsp.ts"
 import * as Readiness from "../../src/layers/platform/Readiness.ts"
 import * as Settings from "../../src/layers/platform/Settings.ts"
@@ -20,7 +21,7 @@ const house = (environment: Record<string, string> = {}) =>
           Memory.stack.books,
           Memory.stack.limiter,
           ScriptedPsp.layer,
-          Memory.stack.breakers,
+          MemoryBreakers.layer,
           Readiness.layer
         )
       )

@@ -33,7 +33,26 @@ export class BreakerError extends Schema.TaggedError<BreakerError>()("BreakerErr
   operation: Schema.String,
   path: Schema.NonEmptyArray(Schema.String),
   reason: Schema.Union([CircuitOpen, BulkheadFull, DeadlineTooShort, CallTimedOut])
-}) {}
+}) {
+  override get message() {
+    return `${this.path.join(" > ")}: ${this.operation} ${words[this.reason._tag]}`
+  }
+}
+
+const words = {
+  CircuitOpen: "is not called for now",
+  BulkheadFull: "has too many calls in flight",
+  DeadlineTooShort: "could outlast its caller's deadline",
+  CallTimedOut: "had no answer in time"
+} as const
+
+/**
+ * On the cause of a failure that is the caller's own error or a defect: the dependencies it came through, the
+ * outermost first, the culprit last.
+ */
+export class FailedThrough extends Context.Service<FailedThrough, readonly [string, ...ReadonlyArray<string>]>()(
+  "cribwork/breakers/Breaker/FailedThrough"
+) {}
 
 /** Whether a call would run now. `retryAfter` is zero when it would. */
 export interface Permit {

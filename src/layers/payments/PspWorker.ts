@@ -6,7 +6,9 @@
 import { Cause, Context, Duration, Effect, FiberSet, Latch, Layer, Metric, Option, Random, Ref, Schedule } from "effect"
 import { SecureRandom } from "effect/crypto"
 
-import { Breaker, type CircuitOpen, type Dependency } from "../../domain/breakers/Breaker.ts"
+import { Breaker, type BreakerError } from "../../domain/breakers/Breaker.ts"
+import { Breakers } from "../../domain/breakers/Breakers.ts"
+import * as Deadline from "../../domain/Deadline.ts"
 import { type ChargesUnavailable, Charges, type Verdict } from "../../domain/payments/Charges.ts"
 import { IdempotencyStore } from "../../domain/payments/IdempotencyStore.ts"
 import * as NextStep from "../../domain/payments/NextStep.ts"
@@ -17,10 +19,11 @@ import {
   Outbox,
   type OutboxUnavailable
 } from "../../domain/payments/Outbox.ts"
-import { type Capture, type Captured, type Declined, Psp, PspError } from "../../domain/payments/Psp.ts"
-import { classOf, health, judge } from "../../domain/payments/PspVerdict.ts"
+import { type Capture, type Captured, type Declined, Psp, PspError, Unknown } from "../../domain/payments/Psp.ts"
+import { classOf, judge } from "../../domain/payments/PspVerdict.ts"
 import { continueFrom } from "../platform/Origin.ts"
 import { Settings } from "../platform/Settings.ts"
+import * as ProviderCalls from "./ProviderCalls.ts"
 import { Wake } from "./Wake.ts"
 
 const attempts = (kind: AttemptClass | "parked" | "stale") =>
@@ -57,14 +60,12 @@ const make = Effect.gen(function* () {
   const settings = yield* Settings
   const owner = yield* (yield* SecureRandom.SecureRandom).uuidV4()
 
-  // A probe may take as long as a call, and a little to be told of it.
-  const dependency: Dependency = {
-    name: "psp",
-    policy: { probeLease: Duration.sum(settings.pspTimeout, Duration.seconds(1)) }
-  }
+  const calls = ProviderCalls.make(settings)
+  yield* (yield* Breakers).declare(calls.dependency)
   const limits = { base: settings.pspBackoffBase, cap: settings.pspBackoffCap, attemptsMax: settings.pspAttemptsMax }
   const stubborn = keepTrying(settings.pspLease)
 
+  // What is known is written down however late it is: only the provider's calls have the lease as their deadline.
   const conclude = Effect.fnUntraced(function* (lease: Lease, ack: Ack) {
     const done = yield* Effect.retry(outbox.ack(lease, ack), stubborn)
     yield* Metric.update(attempts(!done ? "stale" : ack._tag === "Park" ? "parked" : ack.class), 1)
@@ -73,7 +74,7 @@ const make = Effect.gen(function* () {
         Effect.annotateLogs({ charge: lease.charge.id, class: ack.class, why: ack.error, attempts: lease.attempts })
       )
     }
-  })
+  }, Deadline.lifted)
 
   const settle = Effect.fnUntraced(function* (lease: Lease, found: Captured | Declined) {
     const verdict: Verdict =
@@ -83,16 +84,14 @@ const make = Effect.gen(function* () {
     const settled = yield* Effect.retry(charges.settle({ lease, verdict }), stubborn)
     yield* Metric.update(attempts(settled._tag === "Settled" ? classOf(found) : "stale"), 1)
     if (settled._tag === "Settled") yield* keys.remember(lease.tenant, lease.key, settled.told)
-  })
-
-  const call = <A>(effect: Effect.Effect<A, PspError>) => breaker.call(dependency, health, effect)
+  }, Deadline.lifted)
 
   const send = Effect.fnUntraced(function* (lease: Lease) {
-    return yield* settle(lease, yield* call(psp.capture(captureOf(lease))))
+    return yield* settle(lease, yield* breaker.write(calls.capture, psp.capture(captureOf(lease))))
   })
 
   const lookUp = Effect.fnUntraced(function* (lease: Lease) {
-    const found = yield* call(psp.lookup(lease.pspKey))
+    const found = yield* breaker.read(calls.lookup, psp.lookup(lease.pspKey))
     if (Option.isNone(found)) {
       const step = NextStep.notFound(lease)
       return yield* step._tag === "GiveUp" ? conclude(lease, step.ack) : send(lease)
@@ -103,7 +102,7 @@ const make = Effect.gen(function* () {
 
   const attempt = (
     lease: Lease
-  ): Effect.Effect<void, PspError | CircuitOpen | ChargesUnavailable | OutboxUnavailable> => {
+  ): Effect.Effect<void, PspError | BreakerError | ChargesUnavailable | OutboxUnavailable> => {
     const step = NextStep.begin(lease, settings.pspAttemptsMax)
     switch (step._tag) {
       case "Send":
@@ -115,16 +114,21 @@ const make = Effect.gen(function* () {
     }
   }
 
+  const goOn = (lease: Lease, reason: Exclude<PspError["reason"], Declined>) =>
+    Effect.flatMap(Random.next, (chance) => conclude(lease, NextStep.after(lease, reason, limits, chance)))
+
   /** Never fails: what cannot be concluded now is left to the end of its lease. Goes on in the trace of its request. */
   const work = (lease: Lease) =>
     attempt(lease).pipe(
+      Deadline.within(settings.pspLease),
       Effect.catchTags({
-        PspError: ({ reason }) =>
-          reason._tag === "Declined"
-            ? settle(lease, reason)
-            : Effect.flatMap(Random.next, (chance) => conclude(lease, NextStep.after(lease, reason, limits, chance))),
-        CircuitOpen: ({ retryAfter }) =>
-          Effect.flatMap(Random.next, (chance) => conclude(lease, NextStep.parked(retryAfter, limits.base, chance)))
+        PspError: ({ reason }) => (reason._tag === "Declined" ? settle(lease, reason) : goOn(lease, reason)),
+        BreakerError: ({ message, reason }) =>
+          reason._tag === "CallTimedOut"
+            ? goOn(lease, new Unknown({ evidence: message }))
+            : Effect.flatMap(Random.next, (chance) =>
+                conclude(lease, NextStep.parked(waitOf(reason), limits.base, chance))
+              )
       }),
       Effect.catchCause((cause) =>
         Effect.logError("a command is left to the end of its lease", cause).pipe(
@@ -139,7 +143,7 @@ const make = Effect.gen(function* () {
   const stopping = yield* Ref.make(false)
 
   const round = Effect.gen(function* () {
-    const permit = yield* breaker.permits(dependency)
+    const permit = yield* breaker.permits(calls.dependency)
     if (!permit.admits) return yield* Effect.sleep(Duration.max(permit.retryAfter, askAgainMin))
     const free = settings.pspConcurrency - (yield* FiberSet.size(running))
     if (free <= 0) return yield* Effect.andThen(room.close, room.await)
@@ -173,6 +177,10 @@ const make = Effect.gen(function* () {
 })
 
 export const layer = Layer.effect(PspWorker, make).pipe(Layer.provide(SecureRandom.layerWebCrypto))
+
+/** The call did not run; when it makes sense to ask again. */
+const waitOf = (refused: BreakerError["reason"]) =>
+  refused._tag === "CircuitOpen" ? refused.retryAfter : Duration.zero
 
 const captureOf = ({ pspKey, charge, traceparent }: Lease): Capture => ({
   pspKey,

@@ -277,6 +277,12 @@ export const sections = {
       S.duration("10 millis", "1 day"),
       "30 seconds",
       "Longest open window, jitter included."
+    ),
+    breakerFleet: S.withDefault(
+      "BREAKER_FLEET",
+      S.int(1, 100_000),
+      "10",
+      "Processes that share a dependency; the first open window must be long enough to spread their probes (20 ms each)."
     )
   },
   "The provider's twin": {

@@ -6,7 +6,6 @@
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Option } from "effect"
 
-import * as MemoryBreakers from "../../layers/breakers/MemoryBreakers.ts"
 import * as SqlEventBus from "../../layers/events/SqlEventBus.ts"
 import * as HttpPsp from "../../layers/payments/HttpPsp.ts"
 import * as TwinProcess from "../../layers/payments/TwinProcess.ts"
@@ -41,7 +40,6 @@ export const make = (options: { readonly fresh: boolean }) => {
     books: Sql.books.pipe(Layer.provideMerge(database)),
     limiter: Sql.limiter,
     bus: whenSet(Sql.kafkaBrokers, Sql.kafka, SqlEventBus.layer(Sql.topics).pipe(Layer.provide(database))),
-    provider: whenSet(Sql.pspUrl, Sql.provider, twin),
-    breakers: MemoryBreakers.layer
+    provider: whenSet(Sql.pspUrl, Sql.provider, twin)
   } satisfies Stack<unknown>
 }

@@ -7,6 +7,7 @@ import { NodeRuntime } from "@effect/platform-node"
 import { Cause, Effect, Layer } from "effect"
 import { SqlError } from "effect/sql"
 
+import * as MemoryBreakers from "../../layers/breakers/MemoryBreakers.ts"
 import { whyOf } from "../../layers/platform/Postgres.ts"
 import * as Readiness from "../../layers/platform/Readiness.ts"
 import * as Settings from "../../layers/platform/Settings.ts"
@@ -48,7 +49,11 @@ const endAtOnceWhenAskedTwice = () => {
 }
 
 const grounded = <A, E>(program: string, layer: Layer.Layer<A, E, Ground>) =>
-  layer.pipe(Layer.provide([Readiness.layer, Telemetry.layer(program)]), Layer.provide(Settings.layer))
+  layer.pipe(
+    Layer.provide([Readiness.layer, MemoryBreakers.layer]),
+    Layer.provide(Telemetry.layer(program)),
+    Layer.provide(Settings.layer)
+  )
 
 const main = <E>(program: string, effect: Effect.Effect<unknown, E>): void =>
   effect.pipe(

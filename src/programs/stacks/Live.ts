@@ -1,7 +1,6 @@
 /** Servers that others run. A program whose server is not named does not start, and none changes the schema. */
 import { Layer } from "effect"
 
-import * as MemoryBreakers from "../../layers/breakers/MemoryBreakers.ts"
 import * as Migrations from "../../layers/platform/Migrations.ts"
 import * as Postgres from "../../layers/platform/Postgres.ts"
 import * as Sql from "./Sql.ts"
@@ -16,6 +15,5 @@ export const stack = {
   books: Sql.books.pipe(Layer.provide(migrated)),
   limiter: Sql.limiter,
   bus: Sql.kafka,
-  provider: Sql.provider,
-  breakers: MemoryBreakers.layer
+  provider: Sql.provider
 } satisfies Stack<unknown>

@@ -3,7 +3,6 @@ import { Layer } from "effect"
 
 import * as MemoryApiKeys from "../../layers/access/MemoryApiKeys.ts"
 import * as MemoryAuditLog from "../../layers/access/MemoryAuditLog.ts"
-import * as MemoryBreakers from "../../layers/breakers/MemoryBreakers.ts"
 import * as MemoryEventBus from "../../layers/events/MemoryEventBus.ts"
 import * as MemoryEventOutbox from "../../layers/events/MemoryEventOutbox.ts"
 import * as MemoryLimiter from "../../layers/limits/MemoryLimiter.ts"
@@ -31,6 +30,5 @@ export const stack = {
   ),
   limiter: MemoryLimiter.layer,
   bus: MemoryEventBus.layer,
-  provider: ScriptedPsp.layer,
-  breakers: MemoryBreakers.layer
+  provider: ScriptedPsp.layer
 } satisfies Stack<unknown>

@@ -7,6 +7,7 @@ import { Effect, Layer, Option } from "effect"
 import type { ApiKeys } from "../../domain/access/ApiKeys.ts"
 import type { AuditLog } from "../../domain/access/AuditLog.ts"
 import type { Breaker } from "../../domain/breakers/Breaker.ts"
+import type { Breakers } from "../../domain/breakers/Breakers.ts"
 import type { EventBus } from "../../domain/events/EventBus.ts"
 import type { EventOutbox } from "../../domain/events/EventOutbox.ts"
 import type { Limiter } from "../../domain/limits/Limiter.ts"
@@ -22,15 +23,14 @@ import { Settings, WrongSettings } from "../../layers/platform/Settings.ts"
 /** What commits together. */
 export type Books = ApiKeys | AuditLog | Charges | EventOutbox | IdempotencyStore | Ledger | Outbox | Transactions
 
-/** What every box may read. */
-export type Ground = Settings | Readiness
+/** What every box stands on: one registry of breakers for all of a process, since every box calls something remote. */
+export type Ground = Settings | Readiness | Breaker | Breakers
 
 export interface Stack<E> {
   readonly books: Layer.Layer<Books, E, Ground>
   readonly limiter: Layer.Layer<Limiter, E, Ground>
   readonly bus: Layer.Layer<EventBus, E, Ground>
   readonly provider: Layer.Layer<Psp, E, Ground>
-  readonly breakers: Layer.Layer<Breaker, E, Ground>
 }
 
 /** Where the settings name the server that fills a box. */

@@ -1,0 +1,21 @@
+/** What is asked of the provider, and what its breaker makes of the answers. */
+import { Duration } from "effect"
+
+import * as Dependency from "../../domain/breakers/Dependency.ts"
+import { health } from "../../domain/payments/PspVerdict.ts"
+import type { Settings } from "../platform/Settings.ts"
+
+/**
+ * How much later than the provider's own client the breaker gives up a call. The client knows whether a request
+ * had left when its time was over, which the breaker does not; so this is for a client that hangs.
+ */
+const clientSlack = Duration.millis(250)
+
+export const make = ({ pspTimeout }: Settings["Service"]) => {
+  const dependency = Dependency.make("psp", "http", { timeout: Duration.sum(pspTimeout, clientSlack) })
+  return {
+    dependency,
+    capture: Dependency.write(dependency, "capture", { classify: health }),
+    lookup: Dependency.read(dependency, "lookup", { authoritative: true, classify: health })
+  }
+}
