@@ -1,22 +1,26 @@
 import { randomUUID } from "node:crypto"
 
 import { assert, describe, it } from "@effect/vitest"
-import { Array as Arr, ConfigProvider, Context, Duration, Effect, Exit, Layer, Logger, Redacted, Schema } from "effect"
+import { Array as Arr, Context, Duration, Effect, Exit, Layer, Logger, Redacted, Schema } from "effect"
 
 import { DecisionId, impossible, Limiter } from "../../src/domain/limits/Limiter.ts"
 import type { Ask, AskKey } from "../../src/domain/limits/Limiter.ts"
+import { Batch, kinds } from "../../src/layers/limits/Batch.ts"
+import type { Answer, Kind } from "../../src/layers/limits/Batch.ts"
 import { Ids } from "../../src/layers/limits/Ids.ts"
 import { keyName } from "../../src/layers/limits/KeyName.ts"
-import { decisionOf, evaluate, layer as fromSettings, layerWith } from "../../src/layers/limits/RedisLimiter.ts"
+import { layerWith } from "../../src/layers/limits/RedisLimiter.ts"
+import { Script } from "../../src/layers/limits/Script.ts"
+import type { Named } from "../../src/layers/limits/Shadow.ts"
 import { windowsBounds } from "../../src/layers/limits/Windows.ts"
 import * as Redis from "../../src/layers/platform/Redis.ts"
-import * as Settings from "../../src/layers/platform/Settings.ts"
 import { describeLive } from "../support/Live.ts"
-import * as RedisServer from "../support/RedisServer.ts"
 import { limiterSuite } from "./Limiter.suite.ts"
 import { askOf, Model, policy, Steps } from "./Model.ts"
 
 const ids = new Ids("test")
+const deciding = new Script<Answer>("decide.lua")
+type Step = Named & { readonly kind: Kind }
 
 const silent = Logger.layer([])
 
@@ -35,31 +39,46 @@ const ask = (limit: number, key: AskKey["key"], cost = 1): Ask => ({
 const send = <A>(command: Parameters<typeof Redis.Redis.Service.use<A>>[1]) =>
   Redis.Redis.use((redis) => redis.use(patient, command))
 
-const sourceOf = (limiter: Limiter["Service"], asked: Ask) => Effect.map(limiter.take(asked), ({ source }) => source)
-
-const returned = (limiter: Limiter["Service"]) =>
-  Effect.gen(function* () {
-    while ((yield* sourceOf(limiter, ask(1_000_000, ["probe"]))) !== "redis") yield* Effect.sleep("2 millis")
-  })
-
 describeLive("Limiter (redis)", ["redis"], ({ redis }) => {
   const live = limiterOn(Redacted.make(redis))
   limiterSuite("redis", live, Effect.sleep, it.live)
 
   it.live.prop(
-    "the script answers every history of asks as the pure model does",
+    "the script answers every history of asks as the pure model does, alone and in batches",
     { steps: Steps },
     ({ steps }) =>
       Effect.gen(function* () {
         const model = new Model()
         const prefix = randomUUID()
-        for (const [place, step] of steps.entries()) {
-          if (step.pauseMicros > 0) yield* Effect.sleep(Duration.micros(BigInt(step.pauseMicros)))
-          const asked = askOf(step, prefix)
-          if (impossible(asked) !== undefined) continue
-          const answer = yield* send((client) => evaluate(client, asked, `${place}`, step.peek))
-          model.expect(asked, decisionOf(asked, answer, ids, place), answer[1], step.peek)
+        let batch = new Batch<Step>()
+        const depart = Effect.gen(function* () {
+          const sent = batch
+          batch = new Batch<Step>()
+          const answer = yield* send((client) =>
+            deciding.run(
+              client,
+              sent.keys(epoch),
+              sent.values(prefix, ids, ({ limit }) => limit)
+            )
+          )
+          assert.strictEqual(answer[0], 1)
+          sent.read(answer, ids, ({ ask, kind }, { decision }) =>
+            model.expect(ask, decision, answer[1], kind === kinds.look)
+          )
+        })
+        const epoch = `{${prefix}}:.epoch`
+        yield* send((client) => client.set(epoch, prefix, "EX", 60))
+        for (const [id, step] of steps.entries()) {
+          if (step.pauseMicros > 0) {
+            yield* depart
+            yield* Effect.sleep(Duration.micros(BigInt(step.pauseMicros)))
+          }
+          const ask = askOf(step, prefix)
+          if (impossible(ask) !== undefined) continue
+          const kind = step.peek ? kinds.look : kinds.fresh
+          assert.isTrue(batch.add({ ask, names: ask.keys.map(keyName), id, kind }))
         }
+        yield* depart
       }).pipe(Effect.provide(live)),
     { arbitrary: { runs: 60 } }
   )
@@ -78,24 +97,17 @@ describeLive("Limiter (redis)", ["redis"], ({ redis }) => {
     })
   )
 
-  it.live("charges a decision that is asked again once", () =>
+  it.live("charges a decision once that several processes ask for at the same time", () =>
     Effect.gen(function* () {
       const asked = { ...ask(10, [randomUUID()], 3), id: DecisionId.make("same") }
-      const answers = yield* Effect.all(
-        Arr.replicate(
-          send((client) => evaluate(client, asked, "same", false)),
-          4
-        )
-      )
+      const processes = yield* Effect.all(Arr.replicate(Layer.build(Layer.fresh(live)), 2))
+      const takes = processes.flatMap((services) => Arr.replicate(Context.get(services, Limiter).take(asked), 3))
+      const answers = yield* Effect.all(takes, { concurrency: "unbounded" })
       assert.deepStrictEqual(
-        answers.map(([verdict, , remaining]) => [verdict, remaining]),
-        Arr.replicate([1, 7], 4)
+        answers.map(({ quotas }) => quotas[0]?.remaining),
+        Arr.replicate(7, 6)
       )
-      // Also when nothing else would fit any more.
-      yield* send((client) => evaluate(client, ask(10, asked.keys[0].key, 7), "other", false))
-      assert.strictEqual((yield* send((client) => evaluate(client, asked, "same", false)))[0], 1)
-      assert.strictEqual((yield* send((client) => evaluate(client, asked, "new", false)))[0], 0)
-    }).pipe(Effect.provide(live))
+    })
   )
 
   it.live("loads its script again after Redis forgot it, and charges once", () =>
@@ -158,84 +170,4 @@ describe("RedisLimiter", () => {
     assert.isDefined(tag(name([tenant])))
     assert.strictEqual(tag(name([tenant, ...rest])), tag(name([tenant])))
   })
-})
-
-// It kills the server it talks to, so it starts one of its own.
-describe.runIf(RedisServer.installed)("RedisLimiter in an outage (needs redis-server in the PATH)", () => {
-  const deadline = Duration.millis(40)
-  const arranged = Effect.gen(function* () {
-    const server = yield* RedisServer.make
-    yield* server.start
-    const options = { silenceMax: Duration.millis(100), backoffCap: Duration.millis(20) }
-    const layer = layerWith({ deadline, shadow: windowsBounds }).pipe(
-      Layer.provide(Redis.layer(server.url, options)),
-      Layer.provide(silent)
-    )
-    return { server, limiter: Context.get(yield* Layer.build(layer), Limiter) }
-  })
-
-  it.live("counts on where Redis left off when it is killed, and returns to it", () =>
-    Effect.gen(function* () {
-      const { server, limiter } = yield* arranged
-      const asked = ask(5, ["t"])
-      for (let turn = 0; turn < 3; turn++) assert.strictEqual(yield* sourceOf(limiter, asked), "redis")
-      yield* server.kill
-      assert.strictEqual(yield* sourceOf(limiter, asked), "shadow")
-      assert.strictEqual(yield* sourceOf(limiter, asked), "shadow")
-      const { reason } = yield* Effect.flip(limiter.take(asked))
-      assert(reason._tag === "RateLimited")
-      assert.strictEqual(reason.source, "shadow")
-      yield* server.start
-      yield* returned(limiter)
-    })
-  )
-
-  it.live("answers within the deadline while Redis hangs in the middle of traffic, and returns to it", () =>
-    Effect.gen(function* () {
-      const { server, limiter } = yield* arranged
-      const asked = ask(1_000_000, ["t"])
-      yield* sourceOf(limiter, asked)
-      yield* server.freeze
-      const answers = yield* Effect.all(
-        Array.from({ length: 200 }, (_, turn) =>
-          Effect.delay(Effect.timed(sourceOf(limiter, asked)), Duration.millis(turn))
-        ),
-        { concurrency: "unbounded" }
-      )
-      const waits = answers.map(([wait]) => Duration.toMillis(wait))
-      assert.isTrue(answers.every(([, source]) => source === "shadow"))
-      assert.isBelow(Math.max(...waits), Duration.toMillis(deadline) + 400) // What a busy machine adds.
-      assert.isBelow(Math.min(...waits.slice(-20)), 5) // Given up for dead, it costs nobody a wait.
-      yield* server.thaw
-      yield* returned(limiter)
-    })
-  )
-
-  it.live("waits as long as the settings say", () =>
-    Effect.gen(function* () {
-      const server = yield* RedisServer.make
-      yield* server.start
-      const settings = Settings.layer.pipe(
-        Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ REDIS_DEADLINE: "300 millis" })))
-      )
-      const slow = { silenceMax: Duration.seconds(5) }
-      const redis = Redis.layer(server.url, slow).pipe(Layer.provide(silent))
-      const limiter = Context.get(yield* Layer.build(fromSettings.pipe(Layer.provide([settings, redis]))), Limiter)
-      yield* server.freeze
-      const [wait, source] = yield* Effect.timed(sourceOf(limiter, ask(5, ["t"])))
-      assert.strictEqual(source, "shadow")
-      assert.isAtLeast(Duration.toMillis(wait), 299)
-    })
-  )
-
-  it.live("decides from the first request on when Redis was never there", () =>
-    Effect.gen(function* () {
-      const layer = layerWith({ deadline, shadow: windowsBounds }).pipe(
-        Layer.provide(Redis.layer(Redacted.make("redis://127.0.0.1:1"))),
-        Layer.provide(silent)
-      )
-      const limiter = Context.get(yield* Layer.build(layer), Limiter)
-      assert.strictEqual(yield* sourceOf(limiter, ask(5, ["t"])), "shadow")
-    })
-  )
 })

@@ -33,6 +33,9 @@ export class Entry {
   newer: Entry | undefined = undefined
   /** The decision that charged it last: a key named twice in one ask is charged once. */
   round = 0
+  /** Units that other processes were last known to count here, and until when that is believed. */
+  others = 0
+  othersUntil = 0
 
   constructor(text: string) {
     this.text = text
@@ -84,6 +87,8 @@ export class KeyTable {
   readonly #queues: Array<Queue> = [] // One a distinct window, so a handful.
   #stamps = 0
   #round = 0
+  /** Until when a unit would count whose key had to be forgotten: until then this table is not whole. */
+  lostUntil = Number.NEGATIVE_INFINITY
 
   constructor(bounds: KeyTableBounds) {
     this.#bounds = bounds
@@ -96,6 +101,20 @@ export class KeyTable {
   /** Slots of all rings together. */
   get stamps(): number {
     return this.#stamps
+  }
+
+  /** Another key in use would push one out. */
+  get crowded(): boolean {
+    return this.#entries.size >= this.#bounds.keysMax || this.#stamps >= this.#bounds.stampsMax
+  }
+
+  /** Every key with what still counts of it, and its window. */
+  each(now: number, see: (entry: Entry, window: number) => void): void {
+    for (const entry of this.#entries.values()) {
+      if (entry.queue === undefined) continue
+      entry.ring.trim(now - entry.queue.window)
+      if (entry.ring.size > 0) see(entry, entry.queue.window)
+    }
   }
 
   /** A key as it is known here, without what has left its window. */
@@ -136,7 +155,7 @@ export class KeyTable {
     for (const { window, oldest } of this.#queues) {
       if (oldest !== undefined && oldest.ring.newest + window <= now) this.#forget(oldest)
     }
-    while (this.#entries.size > this.#bounds.keysMax || this.#stamps > this.#bounds.stampsMax) this.#evict()
+    while (this.#entries.size > this.#bounds.keysMax || this.#stamps > this.#bounds.stampsMax) this.#evict(now)
   }
 
   #enter(text: string): Entry {
@@ -160,7 +179,7 @@ export class KeyTable {
     entry.queue?.remove(entry)
   }
 
-  #evict(): void {
+  #evict(now: number): void {
     let victim: Entry | undefined
     let first = Number.POSITIVE_INFINITY
     for (const { window, oldest } of this.#queues) {
@@ -171,6 +190,7 @@ export class KeyTable {
         victim = oldest
       }
     }
+    if (first > now) this.lostUntil = Math.max(this.lostUntil, first)
     if (victim !== undefined) this.#forget(victim)
   }
 }

@@ -1,86 +1,222 @@
 /**
- * A `Limiter` that all processes share: one Redis sorted set a key, one script a decision, Redis' own clock.
- * It never makes a request fail or hang for Redis' sake: without an answer in `deadline` this process decides
- * alone, from a shadow that also wrote down what it was granted before.
+ * A `Limiter` that all processes share: one Redis sorted set a key, Redis' own clock, and one script call for
+ * all asks of one turn of the event loop. It never makes a request fail or hang for Redis' sake: without an
+ * answer in `deadline` this process decides alone, as each policy wants it in an outage, from a shadow of what
+ * it admitted before. What it admits then is told to Redis when that is back, before Redis decides again.
  *
- * What that gives up: a shadow knows its own process only. While Redis is away, n processes admit up to n
- * times the limit, and what they admitted is not told to Redis when it returns.
- *
- * Keys are `{tenant}:policy:user:route`, so that in a cluster all keys of one decision share a slot.
+ * What that gives up: while Redis is away a soft policy divides its limit among the instances that were last
+ * seen, so one may be refused what another does not use. In a window that spans the loss of Redis' memory, n
+ * instances may admit up to 2 - 1/n times a soft limit; a strict one is kept, and answers `CannotDecide`.
  */
-import { Clock, Effect, Exit, Layer } from "effect"
-import type { Duration } from "effect"
-import type { Redis as Client } from "ioredis"
+import { Clock, Duration, Effect, Exit, Layer, Schedule, Scheduler } from "effect"
 
-import { CannotDecide, impossible, Limiter, LimiterError, Quota } from "../../domain/limits/Limiter.ts"
-import type { Ask, Grant } from "../../domain/limits/Limiter.ts"
-import { Redis } from "../platform/Redis.ts"
+import { impossible, Limiter } from "../../domain/limits/Limiter.ts"
+import type { Ask, Grant, LimiterError } from "../../domain/limits/Limiter.ts"
+import type { Policy } from "../../domain/limits/Policy.ts"
+import { Redis, RedisTimeout } from "../platform/Redis.ts"
+import type { RedisError } from "../platform/Redis.ts"
 import { Settings } from "../platform/Settings.ts"
+import { asksMax, Batch, kinds } from "./Batch.ts"
+import type { Answer, Decided, Kind } from "./Batch.ts"
 import * as Decisions from "./Decisions.ts"
+import { Epochs } from "./Epochs.ts"
+import type { Epoch } from "./Epochs.ts"
+import { Heartbeat } from "./Heartbeat.ts"
 import * as Ids from "./Ids.ts"
 import { keyName } from "./KeyName.ts"
-import type { RingId } from "./Ring.ts"
 import { Script } from "./Script.ts"
-import { Granted, nowMicros, rateLimited, Windows, windowsBounds } from "./Windows.ts"
+import { cannotDecide, Shadow } from "./Shadow.ts"
+import type { Named } from "./Shadow.ts"
+import { nowMicros, rateLimited, windowsBounds } from "./Windows.ts"
 import type { WindowsBounds } from "./Windows.ts"
 
 export interface RedisLimiterOptions {
   /** From ask to answer, including the reload of a forgotten script. */
   readonly deadline: Duration.Duration
   readonly shadow: WindowsBounds
+  /**
+   * How many processes share these limits, at least. Above one, a process that starts while Redis is away
+   * admits nothing until it has been seen, and an emptied Redis is believed complete only when so many have
+   * told it what they know. With one it takes itself for the only one.
+   */
+  readonly fleet?: number
+  /** Between two signs of life to the other processes. One that gives none for five of them is believed dead. */
+  readonly beat?: Duration.Duration
+  /** Asks that may travel together, 64 at most; with 1 each travels alone. */
+  readonly batchMax?: number
 }
 
-const make = ({ deadline, shadow }: RedisLimiterOptions) =>
+interface Traveller extends Named {
+  readonly kind: Kind
+  readonly settle: (decision: Exit.Exit<Grant, LimiterError>) => void
+  /** Its caller no longer waits: what was not sent need not be. */
+  gone: boolean
+}
+
+const deciding = new Script<Answer>("decide.lua")
+const refunding = new Script<number>("refund.lua")
+
+const make = (options: RedisLimiterOptions) =>
   Effect.gen(function* () {
+    const { batchMax = asksMax, beat = Duration.seconds(1), deadline, fleet = 1, shadow: bounds } = options
     const redis = yield* Redis
+    const clock = yield* Clock.Clock
+    const now = () => nowMicros(clock)
+    const run = Effect.runForkWith(yield* Effect.context<never>())
+    const turns = (yield* Scheduler.Scheduler).makeDispatcher()
     const ids = yield* Ids.make
-    const windows = new Windows("shadow", shadow, ids)
+    const shadow = new Shadow(bounds, ids)
+    const heartbeat = new Heartbeat(redis, ids.instance, fleet, beat)
+    const epochs = new Epochs({ redis, shadow, heartbeat, ids, fleet, scope: yield* Effect.scope, now })
+    /** Redis' clock when it last answered, and ours then: it is at least so much later as ours is. */
+    const met = { redis: 0, here: 0 }
+    const redisNow = () => met.redis + now() - met.here
+
+    const alone = (traveller: Traveller): Exit.Exit<Grant, LimiterError> =>
+      traveller.kind === kinds.look
+        ? shadow.peek(traveller, heartbeat.place, now())
+        : shadow.take(traveller, heartbeat.place, now())
+
+    const told = (epoch: Epoch) => (traveller: Traveller, decided: Decided) => {
+      const { decision, remaining, violated, waitMicros } = decided
+      if (remaining !== undefined) shadow.record(traveller, remaining, now())
+      const policies = violated.map((place) => (traveller.ask.keys[place] ?? traveller.ask.keys[0]).policy)
+      for (const [at, place] of violated.entries()) {
+        shadow.refused(traveller.names[place] as string, policies[at] as Policy, traveller.ask.cost, now())
+      }
+      const [first, ...others] = policies
+      // What is held back for those who have not told yet is free again as soon as they have.
+      const held = epoch.missing.length > 0 && policies.some((of) => epoch.limitOf(of, redisNow()) !== of.limit)
+      if (first === undefined || !held) return traveller.settle(decision)
+      const soon = Math.min(waitMicros, Duration.toMillis(beat) * 1000)
+      traveller.settle(Exit.fail(rateLimited([first.name, ...others.map(({ name }) => name)], soon, "redis")))
+    }
+
+    /** Nobody may guess what a strict policy has left while somebody may have spent what Redis does not know. */
+    const holdBack = (traveller: Traveller, epoch: Epoch): boolean => {
+      if (epoch.missing.length === 0) return false
+      const stuck = traveller.ask.keys.find(({ policy }) => epoch.limitOf(policy, redisNow()) === undefined)
+      if (stuck === undefined) return false
+      traveller.settle(Exit.fail(cannotDecide(`${stuck.policy.name} waits for what Redis was not told yet`)))
+      return true
+    }
+
+    const ask = (batch: Batch<Traveller>, epoch: Epoch) =>
+      redis.use(deadline, (client) => {
+        epochs.see(client)
+        const limitOf = (policy: Policy) => epoch.limitOf(policy, redisNow()) ?? 0
+        return deciding.run(client, batch.keys(epoch.key), batch.values(epoch.known ?? "", ids, limitOf))
+      })
+
+    /** What it must know first is told first, in the same deadline; a lost epoch charged nothing. */
+    const askAfter = (batch: Batch<Traveller>, epoch: Epoch): Effect.Effect<Answer, RedisError> =>
+      Effect.andThen(
+        epochs.tell(epoch),
+        Effect.suspend(() => {
+          for (const traveller of batch.travellers) holdBack(traveller, epoch)
+          return ask(batch, epoch)
+        })
+      ).pipe(Effect.timeoutOrElse({ duration: deadline, orElse: () => Effect.fail(new RedisTimeout({ deadline })) }))
+
+    const send = (batch: Batch<Traveller>, epoch: Epoch): Effect.Effect<void> => {
+      const asked = epochs.isBehind(epoch)
+        ? askAfter(batch, epoch)
+        : Effect.flatMap(ask(batch, epoch), (answer) => {
+            if (answer[0] === 1) return Effect.succeed(answer)
+            epochs.doubt()
+            return askAfter(batch, epoch)
+          })
+      return Effect.matchEffect(asked, {
+        onSuccess: (answer) =>
+          Effect.sync(() => {
+            met.redis = answer[1]
+            met.here = now()
+            if (answer[0] === 1) batch.read(answer, ids, told(epoch))
+            else for (const traveller of batch.travellers) traveller.settle(alone(traveller))
+          }),
+        onFailure: () =>
+          Effect.sync(() => {
+            for (const traveller of batch.travellers) traveller.settle(alone(traveller))
+          })
+      })
+    }
+
+    let waiting: Array<Traveller> = []
+    const depart = () => {
+      const travellers = waiting
+      waiting = []
+      const open = new Map<Epoch, Batch<Traveller>>()
+      for (const traveller of travellers) {
+        if (traveller.gone) continue
+        const epoch = epochs.of(traveller.names[0] as string)
+        if (holdBack(traveller, epoch)) continue
+        const batch = open.get(epoch)
+        if (batch?.add(traveller) === true) continue
+        if (batch !== undefined) run(send(batch, epoch))
+        const next = new Batch<Traveller>(batchMax)
+        next.add(traveller)
+        open.set(epoch, next)
+      }
+      for (const [epoch, batch] of open) run(send(batch, epoch))
+    }
 
     const decide = (ask: Ask, peeked: boolean) =>
       Effect.withFiber<Grant, LimiterError>((fiber) => {
         const never = impossible(ask)
         if (never !== undefined) return Effect.fail(never)
-        const counted = (decision: Exit.Exit<Grant, LimiterError>) => {
-          Decisions.count(decision, peeked, fiber.context)
-          return decision
-        }
-        const now = () => nowMicros(fiber.getRef(Clock.Clock))
-        const id = ask.id === undefined ? ids.next() : ids.read(ask.id)
-        const named: Ask = { keys: ask.keys, cost: ask.cost, id: ids.text(id) }
-        return Effect.matchEffect(
-          redis.use(deadline, (client) => evaluate(client, ask, ids.text(id), peeked)),
-          {
-            onSuccess: (answer) => {
-              if (answer[0] === 1 && !peeked) windows.record(named, now())
-              return counted(decisionOf(ask, answer, ids, id))
+        return Effect.callback<Grant, LimiterError>((resume) => {
+          const fresh = ask.id === undefined ? kinds.fresh : kinds.again
+          let settled = false
+          const traveller: Traveller = {
+            ask,
+            names: ask.keys.map(keyName),
+            id: ask.id === undefined ? ids.next() : ids.read(ask.id),
+            kind: peeked ? kinds.look : fresh,
+            settle: (decision) => {
+              if (settled) return
+              settled = true
+              Decisions.count(decision, peeked, fiber.context)
+              resume(decision)
             },
-            onFailure: () => counted(peeked ? windows.peek(named, now()) : windows.take(named, now()))
+            gone: false
           }
-        )
+          if (waiting.push(traveller) === 1) turns.scheduleTask(depart, 0)
+          return Effect.sync(() => {
+            traveller.gone = true
+          })
+        })
       })
+
+    const look = Effect.gen(function* () {
+      if (yield* heartbeat.beat) epochs.doubt()
+      yield* Effect.forEach(epochs.unsettled, (epoch) => epochs.tell(epoch), { discard: true })
+    }).pipe(Effect.ignore)
+    yield* Effect.acquireRelease(look, () => heartbeat.leave)
+    yield* Effect.forkScoped(Effect.repeat(Effect.delay(look, beat), Schedule.forever))
 
     return Limiter.of({
       take: (ask) => decide(ask, false),
       peek: (ask) => decide(ask, true),
       refund: (spent) =>
-        Effect.clockWith((clock) => {
-          const here = windows.refund(spent, nowMicros(clock))
-          return redis
-            .use(deadline, (client) => refunding.run(client, spent.keys.map(keyName), [spent.id, spent.cost]))
-            .pipe(
-              Effect.map((there) => Math.max(here, there)),
-              Effect.mapError((cause) => new LimiterError({ reason: new CannotDecide({ cause }) }))
-            )
+        Effect.suspend(() => {
+          const names = spent.keys.map(keyName)
+          const here = shadow.refund({ ask: spent, names, id: ids.read(spent.id) }, now())
+          return Effect.matchEffect(
+            redis.use(deadline, (client) => refunding.run(client, names, [spent.id, spent.cost])),
+            {
+              onSuccess: (there) => Effect.succeed(Math.max(here, there)),
+              // What only this process admitted is given back here; what Redis charged may leave late.
+              onFailure: (cause) => (here > 0 ? Effect.succeed(here) : Effect.fail(cannotDecide(cause)))
+            }
+          )
         }),
       reset: (keys) =>
         Effect.suspend(() => {
-          windows.reset(keys)
+          const names = keys.map(keyName)
+          shadow.reset(names)
           return redis
-            .use(deadline, (client) => client.del(...keys.map(keyName)))
-            .pipe(
-              Effect.asVoid,
-              Effect.mapError((cause) => new LimiterError({ reason: new CannotDecide({ cause }) }))
-            )
+            .use(deadline, (client) => client.del(...names))
+            .pipe(Effect.asVoid, Effect.mapError(cannotDecide))
         })
     })
   })
@@ -89,38 +225,7 @@ export const layerWith = (options: RedisLimiterOptions): Layer.Layer<Limiter, ne
   Layer.effect(Limiter, make(options))
 
 export const layer: Layer.Layer<Limiter, never, Redis | Settings> = Layer.unwrap(
-  Settings.useSync(({ redisDeadline }) => layerWith({ deadline: redisDeadline, shadow: windowsBounds }))
+  Settings.useSync(({ limitsFleet, redisDeadline }) =>
+    layerWith({ deadline: redisDeadline, shadow: windowsBounds, fleet: limitsFleet })
+  )
 )
-
-const deciding = new Script<Answer>("decide.lua")
-const refunding = new Script<number>("refund.lua")
-
-/** What `decide.lua` says; asked twice under an id that was brought, it charges once. */
-export const evaluate = (client: Client, ask: Ask, id: string, looking: boolean): Promise<Answer> => {
-  const names: Array<string> = []
-  const values: Array<string | number> = [id, ask.id === undefined ? 0 : 1, ask.cost, looking ? 1 : 0]
-  for (const key of ask.keys) {
-    names.push(keyName(key))
-    values.push(key.policy.limit, key.policy.windowMicros, key.policy.observe ? 1 : 0)
-  }
-  return deciding.run(client, names, values)
-}
-
-/** Verdict and Redis' time in microseconds, then as the script's header says. */
-export type Answer = readonly [verdict: 0 | 1, now: number, ...rest: ReadonlyArray<number>]
-
-export const decisionOf = (
-  { keys }: Ask,
-  [verdict, , ...rest]: Answer,
-  ids: Ids.Ids,
-  id: RingId
-): Exit.Exit<Grant, LimiterError> => {
-  const policyAt = (place: number) => (keys[place] ?? keys[0]).policy
-  if (verdict === 1) {
-    const quotas = keys.map(({ policy }, place) => new Quota(policy, rest[2 * place] ?? 0, rest[2 * place + 1] ?? 0))
-    return Exit.succeed(new Granted(ids, id, quotas, "redis"))
-  }
-  const [wait = 0, first = 1, ...others] = rest
-  const violated = [policyAt(first - 1).name, ...others.map((place) => policyAt(place - 1).name)] as const
-  return Exit.fail(rateLimited(violated, wait, "redis"))
-}

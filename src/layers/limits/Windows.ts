@@ -92,13 +92,6 @@ export class Windows {
     for (const { policy, key } of keys) this.#table.forget(textOf(policy, key))
   }
 
-  /** Writes down what somebody else admitted. Never refuses; at a full key the oldest decisions make room. */
-  record(ask: Ask, now: number): void {
-    this.#find(ask.keys, now)
-    this.#full.fill(false)
-    this.#commit(ask, ask.id === undefined ? this.#ids.next() : this.#ids.read(ask.id), now)
-  }
-
   #find(keys: Ask["keys"], now: number): void {
     for (let place = 0; place < keys.length; place++) {
       const { policy, key } = keys[place] as Ask["keys"][number]

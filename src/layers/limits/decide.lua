@@ -1,65 +1,136 @@
--- One decision of a sliding window over several keys: all are charged, or none is.
+-- Decides a batch of asks, in their order, over sliding windows: of one ask all keys are charged, or none is.
 --
--- KEYS    one sorted set a key: members are units, scores the microsecond of their admission
--- ARGV    id of the decision, 1 if a caller brought it, cost, 1 to only look; then for each key limit, window
---         (microseconds), and 1 if it only observes
--- answer  admitted: 1, now, then remaining and reset for each key
---         denied:   0, now, retry after, then the places (from 1) of every key without room
+-- KEYS    the epoch, then the distinct keys of all asks, one sorted set each: members are units, scores the
+--         microsecond of their admission
+-- ARGV    the epoch that the caller knows; for each key its limit, its window (microseconds) and 1 if it only
+--         observes; then for each ask: id, kind, cost, number of keys, and their places (from 1)
+--         kinds: 0 charge under an id that was never sent before, 1 charge under one that may have been, 2 look
+-- answer  another epoch:   0, now
+--         otherwise:       1, now, and for each ask one of
+--           admitted       1, then remaining and reset for each key (remaining -1: only observed, and full)
+--           charged before 2, then as above
+--           denied         0, number of violated keys, then place and retry after of each
 --
 -- Time is this server's. Scores are passed as numbers: concatenated, one would keep 14 digits of its 16.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-local id, brought, cost, looking = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3]), ARGV[4] == '1'
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return { 0, now } end
 
 -- ZADD takes score and member by unpack, whose stack ends below 8,000 values.
-local pairsMax = 1000
+local valuesMax = 2000
+-- What has left its window is not counted and lies there until it is worth a call of its own to drop it.
+local staleMax = 64
 
--- A decision that is asked again, since its answer was lost, was charged already. An id that a caller brought
--- is marked, so that it can never be one that an instance is still to make.
-local charged = false
-if brought and not looking then
-  local at = redis.call('ZSCORE', KEYS[1], '=' .. id) or redis.call('ZSCORE', KEYS[1], id)
-  charged = at and tonumber(at) > now - tonumber(ARGV[6])
-end
-if brought then id = '=' .. id end
-
--- Check all before any is changed; what has left its window is dropped, which changes no answer.
-local counts, violated, retry = {}, {}, 0
-for place, key in ipairs(KEYS) do
-  local limit, window = tonumber(ARGV[2 + 3 * place]), tonumber(ARGV[3 + 3 * place])
-  redis.call('ZREMRANGEBYSCORE', key, '-inf', now - window)
-  local count = redis.call('ZCARD', key)
-  local excess = count + cost - limit
-  counts[place] = count
-  if excess > 0 and not charged and ARGV[4 + 3 * place] == '0' then
-    violated[#violated + 1] = place
-    local leaving = redis.call('ZRANGE', key, excess - 1, excess - 1, 'WITHSCORES')
-    retry = math.max(retry, tonumber(leaving[2]) + window - now)
+local keys = #KEYS - 1
+local limits, windows, observed = {}, {}, {}
+local counts, live, stale, oldest, units, lastAsk = {}, {}, {}, {}, {}, {}
+for place = 1, keys do
+  local key = KEYS[place + 1]
+  local window = tonumber(ARGV[3 * place])
+  limits[place], windows[place], observed[place] = tonumber(ARGV[3 * place - 1]), window, ARGV[3 * place + 1] == '1'
+  local all = redis.call('ZCARD', key)
+  local count = 0
+  if all > 0 then
+    count = redis.call('ZCOUNT', key, string.format('(%.0f', now - window), '+inf')
+    if all - count > count + staleMax then
+      redis.call('ZREMRANGEBYSCORE', key, '-inf', now - window)
+      all = count
+    end
+    if count > 0 then
+      oldest[place] = tonumber(redis.call('ZRANGE', key, all - count, all - count, 'WITHSCORES')[2])
+    end
   end
+  counts[place], live[place], stale[place], units[place] = count, count, all - count, {}
 end
-if #violated > 0 then return { 0, now, retry, unpack(violated) } end
+
+local function write(place)
+  if #units[place] == 0 then return end
+  redis.call('ZADD', KEYS[place + 1], unpack(units[place]))
+  units[place] = {}
+end
+
+-- A caller's id is marked, so that it can never be one that an instance is still to make.
+local mine = {}
+local function chargedBefore(id, place)
+  local key = KEYS[place + 1]
+  if mine[key .. id] then return true end
+  local at = redis.call('ZSCORE', key, '=' .. id) or redis.call('ZSCORE', key, id)
+  return at and tonumber(at) > now - windows[place]
+end
 
 local answer = { 1, now }
-for place, key in ipairs(KEYS) do
-  local limit, window = tonumber(ARGV[2 + 3 * place]), tonumber(ARGV[3 + 3 * place])
-  local count = counts[place]
-  if not looking and not charged and count + cost <= limit then
-    local units = { now, id }
-    for unit = 2, cost do
-      units[#units + 1] = now
-      units[#units + 1] = id .. '#' .. (unit - 1)
-      if #units >= 2 * pairsMax then
-        redis.call('ZADD', key, unpack(units))
-        units = {}
+local function say(value) answer[#answer + 1] = value end
+
+local at, ask = 3 * keys + 2, 0
+while at <= #ARGV do
+  local id, kind, cost, asked = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  local first = at + 4
+  at, ask = first + asked, ask + 1
+  local before = kind == '1' and chargedBefore(id, tonumber(ARGV[first]))
+
+  -- Check all before any is changed.
+  local violated, waits = {}, {}
+  if not before then
+    for named = first, at - 1 do
+      local place = tonumber(ARGV[named])
+      local excess = counts[place] + cost - limits[place]
+      if excess > 0 and not observed[place] then
+        local leaves = now
+        if excess <= live[place] then
+          local rank = stale[place] + excess - 1
+          leaves = tonumber(redis.call('ZRANGE', KEYS[place + 1], rank, rank, 'WITHSCORES')[2])
+        end
+        violated[#violated + 1] = named - first + 1
+        waits[#waits + 1] = leaves + windows[place] - now
       end
     end
-    if #units > 0 then redis.call('ZADD', key, unpack(units)) end
-    -- A second beyond the window: a key that counts outlives its newest unit, and never for long.
-    redis.call('PEXPIRE', key, math.ceil(window / 1000) + 1000)
-    count = count + cost -- Also for a key that is named twice: its members are the same.
   end
-  local oldest = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
-  answer[#answer + 1] = math.max(0, limit - count)
-  answer[#answer + 1] = oldest[2] and tonumber(oldest[2]) + window - now or 0
+
+  if #violated > 0 then
+    say(0)
+    say(#violated)
+    for n = 1, #violated do
+      say(violated[n])
+      say(waits[n])
+    end
+  else
+    say(before and 2 or 1)
+    local member = kind == '1' and '=' .. id or id
+    for named = first, at - 1 do
+      local place = tonumber(ARGV[named])
+      local full = false
+      if not before and lastAsk[place] ~= ask then -- A key that is named twice is charged once.
+        full = counts[place] + cost > limits[place]
+        if kind ~= '2' and not full then
+          local list = units[place]
+          list[#list + 1] = now
+          list[#list + 1] = member
+          for unit = 2, cost do
+            list[#list + 1] = now
+            list[#list + 1] = member .. '#' .. (unit - 1)
+            if #list >= valuesMax then
+              write(place)
+              list = units[place]
+            end
+          end
+          if #list >= valuesMax then write(place) end
+          if kind == '1' then mine[KEYS[place + 1] .. id] = true end
+          counts[place] = counts[place] + cost
+          oldest[place] = oldest[place] or now
+        end
+        lastAsk[place] = ask
+      end
+      say(full and -1 or math.max(0, limits[place] - counts[place]))
+      say(oldest[place] and oldest[place] + windows[place] - now or 0)
+    end
+  end
+end
+
+for place = 1, keys do
+  if counts[place] > live[place] then
+    write(place)
+    -- Longer than the window: a key that counts outlives its newest unit, and never for long.
+    redis.call('PEXPIRE', KEYS[place + 1], math.ceil(windows[place] / 1000) + 1000)
+  end
 end
 return answer

@@ -163,6 +163,12 @@ export const sections = {
       "40 millis",
       "Time one limiter decision may take in Redis before the process decides alone."
     ),
+    limitsFleet: S.withDefault(
+      "LIMITS_FLEET",
+      S.int(1, 1000),
+      "1",
+      "Processes that share the limits, at least. Above 1, one that starts while Redis is away admits nothing until it has been seen."
+    ),
     redisKeyBudget: S.withDefault(
       "IDEMPOTENCY_REDIS_BUDGET",
       S.duration("1 millis", "1 second"),
