@@ -28,7 +28,7 @@ describe("Deadlines", () => {
           for (let tick = 0; tick < millis; tick++) {
             yield* TestClock.adjust("1 millis")
             now++
-            for (const { wait, answered } of waits) if (answered === now) wait.over = true
+            for (const { wait, answered } of waits) if (answered === now) wait.end()
           }
         })
         for (const [place, { pauseMillis, deadlineMillis, answerMillis }] of starts.entries()) {
@@ -39,7 +39,7 @@ describe("Deadlines", () => {
         }
         yield* pass(100)
         assert.deepStrictEqual(Object.fromEntries(expired), Object.fromEntries(expected))
-        assert.isTrue(waits.every(({ wait }) => wait.over))
+        assert.isTrue(waits.every(({ wait }) => wait.isOver))
       }),
     { arbitrary: { runs: 30 } }
   )
@@ -49,7 +49,7 @@ describe("Deadlines", () => {
       const deadlines = yield* Deadlines.make
       let expired = 0
       for (let turn = 1; turn <= 3; turn++) {
-        deadlines.start("10 millis", () => expired++).over = true
+        deadlines.start("10 millis", () => expired++).end()
         deadlines.start("10 millis", () => expired++)
         yield* TestClock.adjust("50 millis")
         assert.strictEqual(expired, turn)

@@ -38,11 +38,11 @@ export const make = (
         child.interruptUnsafe()
       })
       child.addObserver((exit) => {
-        wait.over = true
+        wait.end()
         resume(exit)
       })
       return Effect.suspend(() => {
-        wait.over = true
+        wait.end()
         return Fiber.interrupt(child)
       })
     })

@@ -130,7 +130,7 @@ const make = (url: Redacted.Redacted, options: RedisOptions) =>
             )
             const answered = (outcome: Effect.Effect<A, RedisError>) => {
               unanswered--
-              wait.over = true
+              wait.end()
               return resume(outcome)
             }
             sent.then(
@@ -138,7 +138,7 @@ const make = (url: Redacted.Redacted, options: RedisOptions) =>
               (error: unknown) => answered(Effect.fail(failureOf(error)))
             )
             return Effect.sync(() => {
-              wait.over = true
+              wait.end()
             })
           })
         }),
