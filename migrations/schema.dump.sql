@@ -60,6 +60,30 @@ CREATE TRIGGER audit_entries_insert_only BEFORE DELETE OR UPDATE ON public.audit
 
 CREATE TRIGGER audit_entries_never_emptied BEFORE TRUNCATE ON public.audit_entries FOR EACH STATEMENT EXECUTE FUNCTION audit_altered();
 
+create table breaker_forces (
+  dependency text not null,
+  state text not null,
+  reason text not null,
+  forced_by text not null,
+  forced_at timestamp with time zone not null,
+  until timestamp with time zone not null,
+  constraint a_force_ends_within_a_day CHECK (((until > forced_at) AND (until <= (forced_at + '24:00:00'::interval)))),
+  constraint breaker_forces_dependency_check CHECK (((length(dependency) >= 1) AND (length(dependency) <= 200))),
+  constraint breaker_forces_state_check CHECK ((state = ANY (ARRAY['open'::text, 'closed'::text]))),
+  constraint breaker_forces_pkey PRIMARY KEY (dependency)
+);
+
+create table breaker_reports (
+  process text not null,
+  program text not null,
+  dependency text not null,
+  rank integer not null,
+  snapshot jsonb not null,
+  ended boolean not null default false,
+  seen_at timestamp with time zone not null default clock_timestamp(),
+  constraint breaker_reports_pkey PRIMARY KEY (process, dependency)
+);
+
 create table charges (
   id uuid not null,
   tenant_id text not null,
@@ -1044,6 +1068,10 @@ grant insert, select on table api_keys to cribwork_app;
 grant update (revoked_at) on table api_keys to cribwork_app;
 
 grant insert, select on table audit_entries to cribwork_app;
+
+grant delete, insert, select, update on table breaker_forces to cribwork_app;
+
+grant delete, insert, select, update on table breaker_reports to cribwork_app;
 
 grant select on table charge_statements to cribwork_app;
 
