@@ -12,7 +12,7 @@ import { cribwork, parsed, program } from "./Command.ts"
 
 const manual = readFileSync(`${root}docs/CLI.md`, "utf8")
 
-const groups = [[], ["keys"], ["payments"], ["payments", "dlq"]]
+const groups = [[], ["keys"], ["payments"], ["payments", "dlq"], ["breakers"]]
 const commands = [
   ["serve"],
   ["worker"],
@@ -24,7 +24,10 @@ const commands = [
   ["payments", "show"],
   ["payments", "dlq", "list"],
   ["payments", "dlq", "show"],
-  ["payments", "dlq", "redrive"]
+  ["payments", "dlq", "redrive"],
+  ["breakers", "list"],
+  ["breakers", "watch"],
+  ["breakers", "force"]
 ]
 
 describe("cribwork --help", () => {

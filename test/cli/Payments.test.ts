@@ -10,6 +10,7 @@ import { Clock, ConfigProvider, Effect, Layer, Logger } from "effect"
 import { type Scope } from "../../src/domain/access/ApiKey.ts"
 import { AuditLog } from "../../src/domain/access/AuditLog.ts"
 import { type AttemptClass, Outbox } from "../../src/domain/payments/Outbox.ts"
+import * as MemoryBreakers from "../../src/layers/breakers/MemoryBreakers.ts"
 import * as Readiness from "../../src/layers/platform/Readiness.ts"
 import * as Settings from "../../src/layers/platform/Settings.ts"
 import * as Features from "../../src/programs/stacks/Features.ts"
@@ -19,7 +20,9 @@ import { accepted, claimed, freshTenant, intent } from "../payments/intents.ts"
 import { cribwork, parsed, program } from "./Command.ts"
 
 const house = Features.api.pipe(
-  Layer.provideMerge(Layer.fresh(Layer.mergeAll(Readiness.layer, Memory.stack.limiter, Memory.stack.books))),
+  Layer.provideMerge(
+    Layer.fresh(Layer.mergeAll(Readiness.layer, MemoryBreakers.layer, Memory.stack.limiter, Memory.stack.books))
+  ),
   Layer.provideMerge(Settings.layer),
   Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ PORT: "0" }))),
   Layer.provide(Logger.layer([]))

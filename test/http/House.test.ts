@@ -5,6 +5,7 @@ import { HttpApi } from "effect/http-api"
 import { Api } from "../../src/domain/api/Api.ts"
 import { openApiOf } from "../../src/domain/api/OpenApiDocument.ts"
 import { problemNames, table } from "../../src/domain/api/ProblemTable.ts"
+import * as MemoryBreakers from "../../src/layers/breakers/MemoryBreakers.ts"
 import * as MemoryLimiter from "../../src/layers/limits/MemoryLimiter.ts"
 import * as Readiness from "../../src/layers/platform/Readiness.ts"
 import * as Settings from "../../src/layers/platform/Settings.ts"
@@ -15,7 +16,12 @@ import { ask, newKey } from "./Trial.ts"
 const house = () =>
   Features.api.pipe(
     Layer.provideMerge(
-      Layer.mergeAll(Readiness.layer, Layer.fresh(MemoryLimiter.layer), Layer.fresh(Memory.stack.books))
+      Layer.mergeAll(
+        Readiness.layer,
+        MemoryBreakers.layer,
+        Layer.fresh(MemoryLimiter.layer),
+        Layer.fresh(Memory.stack.books)
+      )
     ),
     Layer.provideMerge(Settings.layer),
     Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ PORT: "0" }))),

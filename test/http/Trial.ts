@@ -79,6 +79,7 @@ export const samples: { readonly [N in ProblemName]: Problem.Problem & { readonl
   "charge-not-found": new Problem.ChargeNotFound({}),
   "account-not-found": new Problem.AccountNotFound({}),
   "dead-letter-not-found": new Problem.DeadLetterNotFound({}),
+  "breaker-not-found": new Problem.BreakerNotFound({}),
   "idempotency-key-not-found": new Problem.IdempotencyKeyNotFound({})
 }
 

@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Fiber, Layer, Option, Ref } from "effect"
+import { DateTime, Duration, Effect, Fiber, Layer, Option, Ref } from "effect"
 import { TestClock } from "effect/testing"
 
+import { Breakers } from "../../src/domain/breakers/Breakers.ts"
 import { EventOutbox } from "../../src/domain/events/EventOutbox.ts"
 import { Charges } from "../../src/domain/payments/Charges.ts"
 import { Ledger } from "../../src/domain/payments/Ledger.ts"
@@ -161,6 +162,48 @@ describe("PspWorker", () => {
         // Six refusals among six commands of four attempts each: parked ones had theirs left.
         assert.deepStrictEqual([...new Set(rows.map((charge) => charge.operationState))], ["succeeded"])
       }).pipe(Effect.provide(around(psp.layer)))
+    })
+  )
+
+  it.effect("an order to keep away from the provider holds up nothing once it is lifted", () =>
+    Effect.gen(function* () {
+      const psp = yield* playing([Effect.void])
+      yield* Effect.gen(function* () {
+        const breakers = yield* Breakers
+        const order = { to: "open", until: DateTime.addDuration(yield* DateTime.now, Duration.hours(1)) } as const
+        yield* breakers.force("psp", order)
+        const asked = intent()
+        yield* accepted(asked)
+        yield* TestClock.adjust("1 minute")
+        assert.deepStrictEqual(yield* psp.asked, [])
+        yield* breakers.force("psp", undefined)
+        yield* TestClock.adjust("2 seconds")
+        assert.strictEqual(yield* stateOf(asked), "succeeded")
+      }).pipe(Effect.provide(around(psp.layer)))
+    })
+  )
+
+  it.effect("nor does it hold up a command that was claimed as the order came", () =>
+    Effect.gen(function* () {
+      const psp = yield* playing([Effect.void])
+      yield* Effect.gen(function* () {
+        const [breakers, outbox] = [yield* Breakers, yield* Outbox]
+        const order = { to: "open", until: DateTime.addDuration(yield* DateTime.now, Duration.hours(1)) } as const
+        const crossing = Outbox.of({
+          ...outbox,
+          claim: (owner, limit) => Effect.tap(outbox.claim(owner, limit), () => breakers.force("psp", order))
+        })
+        const asked = intent()
+        yield* accepted(asked)
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            yield* Layer.build(PspWorker.layer.pipe(Layer.provide([psp.layer, Wake.layer]), Layer.provide(settings())))
+            yield* TestClock.adjust("1 minute")
+          }).pipe(Effect.provideService(Outbox, crossing))
+        )
+        assert.deepStrictEqual(yield* psp.asked, [])
+        assert.lengthOf(yield* outbox.claim("another", 1), 1)
+      }).pipe(Effect.provide(Layer.provideMerge(MemoryBreakers.layer.pipe(Layer.provide(settings())), memory)))
     })
   )
 

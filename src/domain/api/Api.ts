@@ -6,6 +6,7 @@ import { Context } from "effect"
 import { HttpApi, OpenApi } from "effect/http-api"
 
 import { AccountsApi } from "./AccountsApi.ts"
+import { BreakersApi } from "./BreakersApi.ts"
 import { ChargesApi } from "./ChargesApi.ts"
 import { DeadLettersApi } from "./DeadLettersApi.ts"
 import { Edge } from "./Edge.ts"
@@ -28,6 +29,7 @@ export class Api extends HttpApi.make("cribwork")
   .add(ChargesApi)
   .add(AccountsApi)
   .add(DeadLettersApi)
+  .add(BreakersApi)
   .middleware(Edge)
   .annotateMerge(strictness)
   .annotate(OpenApi.Title, "Cribwork")

@@ -1,8 +1,10 @@
 /** What the systems may answer, and which problem each becomes. A failure without a row here does not compile. */
-import { Duration } from "effect"
+import { DateTime, Duration } from "effect"
 
 import type { UnknownKey } from "../access/ApiKeys.ts"
 import type { AccessUnavailable } from "../access/AuditLog.ts"
+import type { ReportsUnavailable } from "../breakers/BreakerReports.ts"
+import type { ForcesUnavailable, UntilOutOfBounds } from "../breakers/ForcedStates.ts"
 import type { LimiterError } from "../limits/Limiter.ts"
 import type { AcceptError, NoSuchCharge } from "../payments/Charges.ts"
 import type { KeyInvalid, KeyMissing } from "../payments/IdempotencyKey.ts"
@@ -28,6 +30,9 @@ export type Failure =
   | OutboxUnavailable
   | NoSuchAccount
   | LedgerUnavailable
+  | UntilOutOfBounds
+  | ForcesUnavailable
+  | ReportsUnavailable
 
 /** How long a client waits before it asks again about something that does not answer. */
 export const unavailableRetryMillis = 1000
@@ -72,7 +77,20 @@ const rows = {
   NoSuchDeadLetter: () => new Problem.DeadLetterNotFound({}),
   OutboxUnavailable: (failure) => paymentsAway(failure),
   NoSuchAccount: () => new Problem.AccountNotFound({}),
-  LedgerUnavailable: (failure) => paymentsAway(failure)
+  LedgerUnavailable: (failure) => paymentsAway(failure),
+  UntilOutOfBounds: ({ latest, now }) =>
+    new InvalidRequest({
+      errors: [
+        {
+          in: "body",
+          pointer: "/until",
+          detail: `Must lie between now, ${DateTime.formatIso(now)}, and ${DateTime.formatIso(latest)}.`
+        }
+      ]
+    }),
+  ForcesUnavailable: (failure) => unavailable("Orders about breakers cannot be reached at the moment.", failure),
+  ReportsUnavailable: (failure) =>
+    unavailable("What processes tell of their breakers cannot be read at the moment.", failure)
 } satisfies { readonly [F in Failure as F["_tag"]]: (failure: F) => Problem.Problem }
 
 type Rows = typeof rows

@@ -63,6 +63,7 @@ export class AccountLimit extends named<AccountLimit>()("account-limit") {}
 export class ChargeNotFound extends named<ChargeNotFound>()("charge-not-found") {}
 export class AccountNotFound extends named<AccountNotFound>()("account-not-found") {}
 export class DeadLetterNotFound extends named<DeadLetterNotFound>()("dead-letter-not-found") {}
+export class BreakerNotFound extends named<BreakerNotFound>()("breaker-not-found") {}
 export class IdempotencyKeyNotFound extends named<IdempotencyKeyNotFound>()("idempotency-key-not-found") {}
 
 /** What every problem has, whatever its name. */

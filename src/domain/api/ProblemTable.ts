@@ -226,6 +226,11 @@ export const table = {
   "charge-not-found": row(404, "No such charge", "There is no charge of this id among yours."),
   "account-not-found": row(404, "No such account", "There is no account of this id among yours."),
   "dead-letter-not-found": row(404, "No such dead letter", "There is no dead letter of this id."),
+  "breaker-not-found": row(
+    404,
+    "No such breaker",
+    "No process has told of a breaker of this name in the last hour. `GET /v1/breakers` lists those that are there."
+  ),
   "idempotency-key-not-found": row(404, "Key not seen", "No request of yours with this idempotency key was accepted.")
 }
 

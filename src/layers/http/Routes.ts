@@ -5,6 +5,7 @@ import { HttpApiBuilder } from "effect/http-api"
 import { Api } from "../../domain/api/Api.ts"
 import * as AccountsRoutes from "./AccountsRoutes.ts"
 import * as Authentication from "./Authentication.ts"
+import * as BreakersRoutes from "./BreakersRoutes.ts"
 import * as ChargesRoutes from "./ChargesRoutes.ts"
 import * as DeadLettersRoutes from "./DeadLettersRoutes.ts"
 import * as EdgeProblems from "./EdgeProblems.ts"
@@ -19,7 +20,8 @@ const handlers = Layer.mergeAll(
   OpsRoutes.layer,
   ChargesRoutes.layer,
   AccountsRoutes.layer,
-  DeadLettersRoutes.layer
+  DeadLettersRoutes.layer,
+  BreakersRoutes.layer
 )
 
 const routes = HttpApiBuilder.layer(Api).pipe(

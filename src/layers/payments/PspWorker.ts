@@ -35,8 +35,8 @@ const inFlight = Metric.gauge("cribwork_payments_commands_in_flight", {
   description: "Provider commands this process holds a lease on"
 })
 
-/** However soon a breaker says it may be asked again. */
-const askAgainMin = Duration.millis(10)
+/** However soon a breaker says it may be asked again; and however late, since an operator may open it at any time. */
+const askAgain = { minimum: Duration.millis(10), maximum: Duration.millis(500) }
 
 /** Lets the store come back within a lease; past it another worker looks the payment up. */
 const keepTrying = (lease: Duration.Duration) =>
@@ -144,7 +144,7 @@ const make = Effect.gen(function* () {
 
   const round = Effect.gen(function* () {
     const permit = yield* breaker.permits(calls.dependency)
-    if (!permit.admits) return yield* Effect.sleep(Duration.max(permit.retryAfter, askAgainMin))
+    if (!permit.admits) return yield* Effect.sleep(Duration.clamp(permit.retryAfter, askAgain))
     const free = settings.pspConcurrency - (yield* FiberSet.size(running))
     if (free <= 0) return yield* Effect.andThen(room.close, room.await)
     // A half-open breaker lets one call pass: what else we claimed would only be parked.
@@ -178,9 +178,9 @@ const make = Effect.gen(function* () {
 
 export const layer = Layer.effect(PspWorker, make).pipe(Layer.provide(SecureRandom.layerWebCrypto))
 
-/** The call did not run; when it makes sense to ask again. */
+/** The call did not run; when it makes sense to ask again. Whoever claims it then asks the breaker first. */
 const waitOf = (refused: BreakerError["reason"]) =>
-  refused._tag === "CircuitOpen" ? refused.retryAfter : Duration.zero
+  refused._tag === "CircuitOpen" ? Duration.min(refused.retryAfter, askAgain.maximum) : Duration.zero
 
 const captureOf = ({ pspKey, charge, traceparent }: Lease): Capture => ({
   pspKey,

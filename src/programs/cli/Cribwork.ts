@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs"
 import { Cause, Effect, Schema } from "effect"
 import { Command } from "effect/cli"
 
+import { breakers } from "./Breakers.ts"
 import type { ExitName } from "./ExitCode.ts"
 import { toldOf, toldOfBug } from "./Failure.ts"
 import { keys } from "./Keys.ts"
@@ -16,7 +17,7 @@ const tree = Command.make("cribwork").pipe(
   Command.withSubcommands([
     { group: "Programs", commands: [Processes.serve, Processes.worker, Processes.relay, Processes.migrate] },
     { group: "Access, in the database", commands: [keys] },
-    { group: "Operations, over HTTP", commands: [payments] }
+    { group: "Operations, over HTTP", commands: [payments, breakers] }
   ])
 )
 

@@ -9,6 +9,7 @@ import type { WrongSettings } from "../../layers/platform/Settings.ts"
 import type { ApiFailure, ApiRefused } from "./ApiClient.ts"
 import type { ExitName } from "./ExitCode.ts"
 import type { DatabaseUnusable, NoDatabase } from "./KeyDesk.ts"
+import type { ForceHowLong } from "./Lasting.ts"
 import type { NotAllRedriven, RedriveWhat } from "./Redrive.ts"
 
 export type Failure =
@@ -17,6 +18,7 @@ export type Failure =
   | CliError.CliError
   | Config.ConfigError
   | DatabaseUnusable
+  | ForceHowLong
   | KeyNotFound
   | MigrationsError
   | NoDatabase
@@ -89,6 +91,7 @@ export const toldOf: (failure: Failure) => Told = Match.type<Failure>().pipe(
         ? as("failed", "wrong-schema")(failure)
         : as("unavailable", "database-unreachable")(failure),
     DuplicateOption: as("misused", "usage"),
+    ForceHowLong: as("misused", "usage"),
     InvalidValue: as("misused", "usage"),
     KeyNotFound: ({ id }) => row({ exit: "missing", error: "key-not-found", message: `There is no key ${id}.` }),
     MigrationsError: as("failed", "wrong-schema"),

@@ -9,7 +9,7 @@ import { facts } from "./Table.ts"
 const indented = (text: string) => text.replaceAll(/^/gm, "  ")
 
 const variables = [
-  ["CRIBWORK_URL", "The API that `payments` talks to; http://127.0.0.1:8080 when unset"],
+  ["CRIBWORK_URL", "The API that `payments` and `breakers` talk to; http://127.0.0.1:8080 when unset"],
   ["CRIBWORK_API_KEY", "The key it presents"],
   ["DATABASE_URL", "The database of `keys` and the programs; unset, `keys` uses that of a running `npm start`"]
 ] as const

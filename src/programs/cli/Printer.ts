@@ -21,13 +21,13 @@ export const surviveClosedPipes = (): void => {
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined)
 }
 
-/** Waits until the text is out, since a process that exits does not. */
-const write = (stream: NodeJS.WriteStream, text: string): Effect.Effect<void> =>
+/** Waits until the text is out, since a process that exits does not. False when nobody reads any more. */
+const write = (stream: NodeJS.WriteStream, text: string): Effect.Effect<boolean> =>
   Effect.callback((resume) => {
     stream.write(text, (error) => {
-      const isTold =
-        error === null || error === undefined || goneReader.has((error as NodeJS.ErrnoException).code ?? "")
-      resume(isTold ? Effect.void : Effect.die(error))
+      if (error === null || error === undefined) resume(Effect.succeed(true))
+      else if (goneReader.has((error as NodeJS.ErrnoException).code ?? "")) resume(Effect.succeed(false))
+      else resume(Effect.die(error))
     })
   })
 
@@ -41,6 +41,11 @@ export const answer = Effect.fnUntraced(function* (document: object, text: strin
   yield* write(process.stdout, (yield* json) ? lines(document) : `${text}\n`)
 })
 
+/** One answer of a command that goes on, as a document in a line. False when nobody reads any more. */
+export const event = Effect.fnUntraced(function* (document: object, text: string) {
+  return yield* write(process.stdout, `${(yield* json) ? JSON.stringify(document) : text}\n`)
+})
+
 /** What a person should know beside the answer; programs find it in the document. */
 export const remark = Effect.fnUntraced(function* (text: string) {
   if (!(yield* json)) yield* write(process.stderr, `${text}\n`)
@@ -48,10 +53,10 @@ export const remark = Effect.fnUntraced(function* (text: string) {
 
 /** How far long work is, on one line that it keeps; shown to a person who watches, and to nobody else. */
 export const progress = (text: string): Effect.Effect<void> =>
-  process.stderr.isTTY ? write(process.stderr, `\r\u001B[K${text}`) : Effect.void
+  process.stderr.isTTY ? Effect.asVoid(write(process.stderr, `\r\u001B[K${text}`)) : Effect.void
 
 /** On standard output, as it is. */
-export const page = (text: string): Effect.Effect<void> => write(process.stdout, `${text}\n`)
+export const page = (text: string): Effect.Effect<void> => Effect.asVoid(write(process.stdout, `${text}\n`))
 
 /** Says why a command failed, and what the process therefore ends with. */
 export const told = (args: ReadonlyArray<string>, failure: Told): Effect.Effect<ExitName> => {

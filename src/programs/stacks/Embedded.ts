@@ -13,6 +13,7 @@ import * as EmbeddedPostgres from "../../layers/platform/EmbeddedPostgres.ts"
 import * as Migrations from "../../layers/platform/Migrations.ts"
 import * as Postgres from "../../layers/platform/Postgres.ts"
 import { Settings } from "../../layers/platform/Settings.ts"
+import * as SideDoor from "../../layers/platform/SideDoor.ts"
 import * as Sql from "./Sql.ts"
 import { type Stack, whenSet } from "./Stack.ts"
 
@@ -31,10 +32,9 @@ export const make = (options: { readonly fresh: boolean }) => {
       return Migrations.layer.pipe(Layer.provide(PgClient.layer({ url, maxConnections: 1 })))
     })
   )
-  const database = Layer.unwrap(Effect.map(EmbeddedPostgres.PostgresUrl, Postgres.layer)).pipe(
-    Layer.provide(migrations),
-    Layer.provideMerge(postgres)
-  )
+  const database = Layer.unwrap(
+    Effect.map(EmbeddedPostgres.PostgresUrl, (url) => Layer.merge(Postgres.layer(url), SideDoor.layer(url)))
+  ).pipe(Layer.provide(migrations), Layer.provideMerge(postgres))
   const twin = HttpPsp.layer.pipe(Layer.provideMerge(TwinProcess.layer))
   return {
     books: Sql.books.pipe(Layer.provideMerge(database)),

@@ -1,6 +1,10 @@
-/** What a program does, open to any stack: each names the boxes it needs and no others. */
+/**
+ * What a program does, open to any stack: each names the boxes it needs and no others. Nothing begins before
+ * it is known what operators order of its breakers.
+ */
 import { Layer } from "effect"
 
+import * as BreakerSync from "../../layers/breakers/BreakerSync.ts"
 import * as OutboxRelay from "../../layers/events/OutboxRelay.ts"
 import * as Routes from "../../layers/http/Routes.ts"
 import * as ChargeIntake from "../../layers/payments/ChargeIntake.ts"
@@ -12,11 +16,13 @@ import * as Wake from "../../layers/payments/Wake.ts"
 /** Answers HTTP. */
 export const api = Routes.layer.pipe(
   Layer.provide([ChargeIntake.layer, DeadLetterDesk.layer]),
-  Layer.provide(Wake.layer)
+  Layer.provide([Wake.layer, BreakerSync.layer])
 )
 
 /** Carries commands to the provider, and keys to their graves. */
-export const worker = Layer.mergeAll(PspWorker.layer.pipe(Layer.provide(Wake.layer)), Reaper.layer)
+export const worker = Layer.mergeAll(PspWorker.layer.pipe(Layer.provide(Wake.layer)), Reaper.layer).pipe(
+  Layer.provide(BreakerSync.layer)
+)
 
 /** Carries staged events to the bus. */
-export const relay = OutboxRelay.layer
+export const relay = OutboxRelay.layer.pipe(Layer.provide(BreakerSync.layer))

@@ -8,6 +8,7 @@ import { Cause, Effect, Layer } from "effect"
 import { SqlError } from "effect/sql"
 
 import * as MemoryBreakers from "../../layers/breakers/MemoryBreakers.ts"
+import { CurrentProgram } from "../../layers/platform/CurrentProgram.ts"
 import { whyOf } from "../../layers/platform/Postgres.ts"
 import * as Readiness from "../../layers/platform/Readiness.ts"
 import * as Settings from "../../layers/platform/Settings.ts"
@@ -51,7 +52,7 @@ const endAtOnceWhenAskedTwice = () => {
 const grounded = <A, E>(program: string, layer: Layer.Layer<A, E, Ground>) =>
   layer.pipe(
     Layer.provide([Readiness.layer, MemoryBreakers.layer]),
-    Layer.provide(Telemetry.layer(program)),
+    Layer.provide([Telemetry.layer(program), Layer.succeed(CurrentProgram, program)]),
     Layer.provide(Settings.layer)
   )
 

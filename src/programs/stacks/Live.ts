@@ -3,10 +3,11 @@ import { Layer } from "effect"
 
 import * as Migrations from "../../layers/platform/Migrations.ts"
 import * as Postgres from "../../layers/platform/Postgres.ts"
+import * as SideDoor from "../../layers/platform/SideDoor.ts"
 import * as Sql from "./Sql.ts"
 import { from, type Stack } from "./Stack.ts"
 
-const database = from("DATABASE_URL", Sql.databaseUrl, Postgres.layer)
+const database = from("DATABASE_URL", Sql.databaseUrl, (url) => Layer.merge(Postgres.layer(url), SideDoor.layer(url)))
 
 /** Fails unless `migrate` has brought the database to this code's schema. */
 const migrated = Layer.effectDiscard(Migrations.verify()).pipe(Layer.provideMerge(database))

@@ -3,6 +3,8 @@ import { Layer } from "effect"
 
 import * as MemoryApiKeys from "../../layers/access/MemoryApiKeys.ts"
 import * as MemoryAuditLog from "../../layers/access/MemoryAuditLog.ts"
+import * as MemoryBreakerReports from "../../layers/breakers/MemoryBreakerReports.ts"
+import * as MemoryForcedStates from "../../layers/breakers/MemoryForcedStates.ts"
 import * as MemoryEventBus from "../../layers/events/MemoryEventBus.ts"
 import * as MemoryEventOutbox from "../../layers/events/MemoryEventOutbox.ts"
 import * as MemoryLimiter from "../../layers/limits/MemoryLimiter.ts"
@@ -25,7 +27,8 @@ const payments = Layer.mergeAll(
 export const stack = {
   books: Layer.mergeAll(
     payments,
-    MemoryApiKeys.layer.pipe(Layer.provideMerge(MemoryAuditLog.layer)),
+    Layer.merge(MemoryApiKeys.layer, MemoryForcedStates.layer).pipe(Layer.provideMerge(MemoryAuditLog.layer)),
+    MemoryBreakerReports.layer,
     MemoryTransactions.layer
   ),
   limiter: MemoryLimiter.layer,

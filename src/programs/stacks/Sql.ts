@@ -19,6 +19,7 @@ import { Readiness } from "../../layers/platform/Readiness.ts"
 import * as Redis from "../../layers/platform/Redis.ts"
 import type { Settings } from "../../layers/platform/Settings.ts"
 import * as SqlTransactions from "../../layers/platform/SqlTransactions.ts"
+import * as Levers from "./Levers.ts"
 import { from, whenSet } from "./Stack.ts"
 
 /** The topics that this house publishes to. */
@@ -55,6 +56,7 @@ export const books = Layer.mergeAll(
   SqlEventOutbox.layer,
   SqlTransactions.layer,
   SqlApiKeys.layer.pipe(Layer.provideMerge(SqlAuditLog.layer)),
+  Levers.layer,
   keys,
   readiness
 )

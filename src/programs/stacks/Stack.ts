@@ -7,7 +7,9 @@ import { Effect, Layer, Option } from "effect"
 import type { ApiKeys } from "../../domain/access/ApiKeys.ts"
 import type { AuditLog } from "../../domain/access/AuditLog.ts"
 import type { Breaker } from "../../domain/breakers/Breaker.ts"
+import type { BreakerReports } from "../../domain/breakers/BreakerReports.ts"
 import type { Breakers } from "../../domain/breakers/Breakers.ts"
+import type { ForcedStates } from "../../domain/breakers/ForcedStates.ts"
 import type { EventBus } from "../../domain/events/EventBus.ts"
 import type { EventOutbox } from "../../domain/events/EventOutbox.ts"
 import type { Limiter } from "../../domain/limits/Limiter.ts"
@@ -20,8 +22,18 @@ import type { Transactions } from "../../domain/Transactions.ts"
 import type { Readiness } from "../../layers/platform/Readiness.ts"
 import { Settings, WrongSettings } from "../../layers/platform/Settings.ts"
 
-/** What commits together. */
-export type Books = ApiKeys | AuditLog | Charges | EventOutbox | IdempotencyStore | Ledger | Outbox | Transactions
+/** What is kept: all but the last two commits together, those are reached past the breakers they are about. */
+export type Books =
+  | ApiKeys
+  | AuditLog
+  | Charges
+  | EventOutbox
+  | IdempotencyStore
+  | Ledger
+  | Outbox
+  | Transactions
+  | ForcedStates
+  | BreakerReports
 
 /** What every box stands on: one registry of breakers for all of a process, since every box calls something remote. */
 export type Ground = Settings | Readiness | Breaker | Breakers
