@@ -10,6 +10,7 @@ import {
   DeadlineTooShort,
   FailedThrough
 } from "../../src/domain/breakers/Breaker.ts"
+import type { Known } from "../../src/domain/breakers/Breaker.ts"
 import { Breakers } from "../../src/domain/breakers/Breakers.ts"
 import type { Outcome } from "../../src/domain/breakers/Circuit.ts"
 import * as Dependency from "../../src/domain/breakers/Dependency.ts"
@@ -276,6 +277,31 @@ export const breakerSuite = (name: string, layer: Layer.Layer<Breaker | Breakers
         assert.strictEqual(yield* Fiber.join(slow), "down")
         yield* TestClock.adjust("1 hour")
         assert.strictEqual(yield* Effect.flip(asking(Effect.fail("mine"))), "mine")
+      })
+    )
+
+    promise(
+      "lets a reader in a hurry have what was known, and the call come to its own end",
+      Effect.gen(function* () {
+        const hurried = { ...advisory, patience: Duration.seconds(1) }
+        const gate = yield* Deferred.make<string, string>()
+        const ask = (fallback: Effect.Effect<Known<string>, string>) =>
+          Effect.flatMap(Breaker, (breaker) => breaker.read(hurried, Deferred.await(gate), fallback))
+        const age = Duration.minutes(5)
+        const reading = yield* Effect.forkChild(ask(Effect.succeed({ value: "visa", age })), { startImmediately: true })
+        const waiting = yield* Effect.forkChild(ask(Effect.fail("nothing")), { startImmediately: true })
+        yield* TestClock.adjust("999 millis")
+        assert.isUndefined(reading.pollUnsafe())
+        yield* TestClock.adjust("1 millis")
+        assert.strictEqual((yield* Fiber.join(reading))._tag, "Stale")
+        const inFlight = Effect.map(
+          Effect.flatMap(Breakers, ({ snapshots }) => snapshots),
+          ([one]) => one?.inFlight
+        )
+        assert.strictEqual(yield* inFlight, 2)
+        yield* Deferred.succeed(gate, "amex")
+        assert.deepStrictEqual(yield* Fiber.join(waiting), { _tag: "Fresh", value: "amex" })
+        assert.deepStrictEqual([yield* inFlight, yield* state], [0, "closed"])
       })
     )
 

@@ -1,7 +1,7 @@
 import { assert, describe } from "@effect/vitest"
 import { Duration, Effect, Fiber, Option } from "effect"
 
-import { Psp } from "../../src/domain/payments/Psp.ts"
+import { Psp, Source } from "../../src/domain/payments/Psp.ts"
 import type { Capture } from "../../src/domain/payments/Psp.ts"
 import { ScriptedBank } from "../../src/layers/payments/ScriptedPsp.ts"
 
@@ -87,6 +87,19 @@ export const pspSuite = (name: string, { promise, passTime }: Backend) =>
           (yield* capturedOf(command.pspKey)).map(({ amount }) => amount),
           [1250]
         )
+      })
+    )
+
+    promise(
+      "shows what stands on a card, and nothing for a token that nobody has",
+      Effect.gen(function* () {
+        const psp = yield* Psp
+        assert.deepStrictEqual(
+          Option.getOrThrow(yield* psp.source("tok_visa")),
+          new Source({ brand: "visa", last4: "4242", expMonth: 12, expYear: 2034 })
+        )
+        assert.isTrue(Option.isNone(yield* psp.source("tok_nobody")))
+        assert.isTrue(Option.isNone(yield* psp.source("../payments?psp_key=x")))
       })
     )
 

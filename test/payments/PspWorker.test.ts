@@ -43,7 +43,8 @@ const playing = (script: ReadonlyArray<Effect.Effect<void, PspError["reason"]>>)
           yield* Ref.update(paid, (all) => new Map(all).set(pspKey, captured))
           return captured
         }),
-        lookup: (pspKey) => Effect.map(Ref.get(paid), (all) => Option.fromUndefinedOr(all.get(pspKey)))
+        lookup: (pspKey) => Effect.map(Ref.get(paid), (all) => Option.fromUndefinedOr(all.get(pspKey))),
+        source: () => Effect.succeedNone
       })
     )
     return { layer, asked: Ref.get(asked), paid }
@@ -218,7 +219,8 @@ describe("PspWorker", () => {
             seen.push((yield* CurrentOrigin)?.traceparent)
             return new Captured({ ref: "p", amount, currency })
           }),
-          lookup: () => Effect.succeedNone
+          lookup: () => Effect.succeedNone,
+          source: () => Effect.succeedNone
         })
       )
       yield* Effect.gen(function* () {
@@ -237,7 +239,8 @@ describe("PspWorker", () => {
         Psp,
         Psp.of({
           capture: () => Effect.fail(new PspError({ reason: new Unknown({ evidence: "reset" }) })),
-          lookup: () => Effect.succeedSome(new Captured({ ref: "p", amount: 1, currency: "USD" }))
+          lookup: () => Effect.succeedSome(new Captured({ ref: "p", amount: 1, currency: "USD" })),
+          source: () => Effect.succeedNone
         })
       )
       yield* Effect.gen(function* () {

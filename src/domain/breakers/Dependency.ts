@@ -101,6 +101,11 @@ export interface AuthoritativeRead<E> extends Asked<E> {
 export interface AdvisoryRead<E> extends Asked<E> {
   readonly _tag: "AdvisoryRead"
   readonly maxAge: Duration.Duration
+  /**
+   * After this long the fallback may answer, while the call goes on to its own end: to be in a hurry is no
+   * failure of the dependency, as a shorter timeout would make it.
+   */
+  readonly patience?: Duration.Duration
   /** Of the fallback itself. */
   readonly fallbackTimeout: Duration.Duration
 }
@@ -132,6 +137,7 @@ export const read: {
     options: Options<E> & {
       readonly authoritative: false
       readonly maxAge: Duration.Input
+      readonly patience?: Duration.Input
       readonly fallbackTimeout?: Duration.Input
     }
   ): AdvisoryRead<E>
@@ -141,6 +147,7 @@ export const read: {
   options: Options<E> & {
     readonly authoritative: boolean
     readonly maxAge?: Duration.Input
+    readonly patience?: Duration.Input
     readonly fallbackTimeout?: Duration.Input
   }
 ): never => {
@@ -153,6 +160,7 @@ export const read: {
           _tag: "AdvisoryRead",
           ...common,
           maxAge: Duration.fromInputUnsafe(options.maxAge ?? Duration.zero),
+          ...(options.patience === undefined ? {} : { patience: Duration.fromInputUnsafe(options.patience) }),
           fallbackTimeout: Duration.fromInputUnsafe(options.fallbackTimeout ?? fallbackTimeout)
         }
   ) as never

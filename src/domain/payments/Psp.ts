@@ -22,6 +22,14 @@ export class Captured extends Schema.TaggedClass<Captured>()("Captured", {
   currency: Schema.String
 }) {}
 
+/** What may be shown of a means of payment. */
+export class Source extends Schema.Class<Source>("cribwork/payments/Source")({
+  brand: Schema.String.check(Schema.isPattern(/^[a-z][a-z0-9_-]{0,31}$/)),
+  last4: Schema.String.check(Schema.isPattern(/^\d{4}$/)),
+  expMonth: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 12 })),
+  expYear: Schema.Int.check(Schema.isBetween({ minimum: 1970, maximum: 9999 }))
+}) {}
+
 /** No: the provider looked and refused. The money did not and will not move under this key. */
 export class Declined extends Schema.TaggedError<Declined>()("Declined", {
   code: Schema.String,
@@ -81,5 +89,7 @@ export class Psp extends Context.Service<
     readonly capture: (command: Capture) => Effect.Effect<Captured, PspError>
     /** What the provider knows of a key. None proves nothing: an earlier send may still be on its way. */
     readonly lookup: (pspKey: string) => Effect.Effect<Option.Option<Captured | Declined>, PspError>
+    /** What stands on a card, for people to recognise it by; none if there is no such token. Never `Declined`. */
+    readonly source: (token: string) => Effect.Effect<Option.Option<Source>, PspError>
   }
 >()("cribwork/payments/Psp") {}

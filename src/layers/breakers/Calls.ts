@@ -3,7 +3,7 @@
  * generator, no span, and nothing read but the time. A refusal is made without a stack, which would cost more
  * than the call it spares.
  */
-import { Cause, Context, Duration, Effect, Exit, Fiber } from "effect"
+import { Cause, Context, Duration, Effect, Exit, Fiber, Option } from "effect"
 
 import { type Breaker, BreakerError, BulkheadFull, CallTimedOut, CircuitOpen } from "../../domain/breakers/Breaker.ts"
 import { DeadlineTooShort, FailedThrough } from "../../domain/breakers/Breaker.ts"
@@ -107,38 +107,57 @@ export const make = (
       )
     })
 
+  /** What the fallback knows, if it is young enough. Its own failure is counted, and told to nobody. */
+  const known = <A, E, E2, R2>(
+    operation: AdvisoryRead<E>,
+    fallback: Effect.Effect<Known<A>, E2, R2>
+  ): Effect.Effect<Option.Option<Stale<A>>, never, R2> =>
+    Effect.withFiber((fiber) => {
+      const { maxAge } = operation
+      const { signals } = gateOf(operation.dependency, fiber)
+      return fallback.pipe(
+        Deadline.within(operation.fallbackTimeout),
+        Effect.timeout(operation.fallbackTimeout),
+        Effect.matchCause({
+          onSuccess: ({ age, value }) => {
+            const isYoung = Duration.isLessThanOrEqualTo(age, maxAge)
+            signals.fellBack(isYoung ? "served" : "too-old")(fiber.context)
+            return isYoung ? Option.some<Stale<A>>({ _tag: "Stale", value, age, maxAge }) : Option.none()
+          },
+          onFailure: () => {
+            signals.fellBack("failed")(fiber.context)
+            return Option.none()
+          }
+        })
+      )
+    })
+
   const advised = <A, E, R, E2, R2>(
     operation: AdvisoryRead<E>,
     effect: Effect.Effect<A, E, R>,
     fallback: Effect.Effect<Known<A>, E2, R2>
-  ): Effect.Effect<Fresh<A> | Stale<A>, E | BreakerError, R | R2> =>
-    Effect.matchCauseEffect(guarded(operation, effect), {
-      onSuccess: (value) => Effect.succeed<Fresh<A> | Stale<A>>({ _tag: "Fresh", value }),
-      onFailure: (cause) => {
-        if (outcomeOf(operation, Exit.failCause(cause), true)._tag !== "Failure") return Effect.failCause(cause)
-        return Effect.withFiber((fiber) => {
-          const { maxAge } = operation
-          const { signals } = gateOf(operation.dependency, fiber)
-          return fallback.pipe(
-            Deadline.within(operation.fallbackTimeout),
-            Effect.timeout(operation.fallbackTimeout),
-            Effect.matchCauseEffect({
-              onSuccess: ({ age, value }) => {
-                const isYoung = Duration.isLessThanOrEqualTo(age, maxAge)
-                signals.fellBack(isYoung ? "served" : "too-old")(fiber.context)
-                return isYoung
-                  ? Effect.succeed<Fresh<A> | Stale<A>>({ _tag: "Stale", value, age, maxAge })
-                  : Effect.failCause(cause)
-              },
-              onFailure: () => {
-                signals.fellBack("failed")(fiber.context)
-                return Effect.failCause(cause)
-              }
-            })
-          )
-        })
-      }
+  ): Effect.Effect<Fresh<A> | Stale<A>, E | BreakerError, R | R2> => {
+    const { patience } = operation
+    const otherwise = (call: Effect.Effect<Fresh<A> | Stale<A>, E | BreakerError, R | R2>) =>
+      Effect.flatMap(known(operation, fallback), (stale) => (Option.isSome(stale) ? Effect.succeed(stale.value) : call))
+    const covered = (call: Effect.Effect<A, E | BreakerError, R>) =>
+      Effect.matchCauseEffect(call, {
+        onSuccess: (value) => Effect.succeed<Fresh<A> | Stale<A>>({ _tag: "Fresh", value }),
+        onFailure: (cause) =>
+          outcomeOf(operation, Exit.failCause(cause), true)._tag === "Failure"
+            ? otherwise(Effect.failCause(cause))
+            : Effect.failCause(cause)
+      })
+    if (patience === undefined) return covered(guarded(operation, effect))
+    return Effect.withFiber((fiber) => {
+      const call = Effect.runForkWith(fiber.context as Context.Context<R>)(guarded(operation, effect))
+      return Effect.timeoutOption(Fiber.await(call), patience).pipe(
+        // Who has nothing to show waits on; who has leaves the call to its end.
+        Effect.flatMap((exit) => (Option.isSome(exit) ? covered(exit.value) : otherwise(covered(Fiber.join(call))))),
+        Effect.onInterrupt(() => Fiber.interrupt(call))
+      )
     })
+  }
 
   /** Past the types: whoever brings one more argument, or an operation that has a fallback, is told before the call. */
   const loud = <A, E, R>(operation: Operation<E>, effect: Effect.Effect<A, E, R>, more: ReadonlyArray<unknown>) =>

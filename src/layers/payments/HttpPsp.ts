@@ -113,7 +113,21 @@ const make = (options: Options) =>
         )
     )
 
-    return Psp.of({ capture, lookup })
+    const source = Effect.fn("Psp.source")(
+      function* (token: string) {
+        const request = HttpClientRequest.get(`${base}/sources/${encodeURIComponent(token)}`)
+        return yield* Effect.fromResult(PspAnswer.ofSource(yield* exchange(request), token))
+      },
+      (effect) =>
+        effect.pipe(
+          // Its span would keep the path, and who reads a token may charge it.
+          Effect.provideService(HttpClient.TracerDisabledWhen, () => true),
+          measured("source", (found) => (Option.isSome(found) ? "found" : "none")),
+          Effect.mapError(told)
+        )
+    )
+
+    return Psp.of({ capture, lookup, source })
   })
 
 /** An undici client of our own: HTTP/1.1 without pipelining, where a request starts once and is never repeated. */

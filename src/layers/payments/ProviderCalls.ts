@@ -11,11 +11,23 @@ import type { Settings } from "../platform/Settings.ts"
  */
 const clientSlack = Duration.millis(250)
 
+/** Somebody looks at a screen. */
+const personsPatience = Duration.seconds(1)
+
+/** A card's digits do not change; it may be replaced, which a day later should show. */
+const sourceAge = Duration.days(1)
+
 export const make = ({ pspTimeout }: Settings["Service"]) => {
   const dependency = Dependency.make("psp", "http", { timeout: Duration.sum(pspTimeout, clientSlack) })
   return {
     dependency,
     capture: Dependency.write(dependency, "capture", { classify: health }),
+    source: Dependency.read(dependency, "source", {
+      authoritative: false,
+      patience: personsPatience,
+      maxAge: sourceAge,
+      classify: health
+    }),
     lookup: Dependency.read(dependency, "lookup", { authoritative: true, classify: health })
   }
 }

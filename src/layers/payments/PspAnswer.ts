@@ -6,7 +6,7 @@
 import { Option, Result, Schema } from "effect"
 import type { Duration } from "effect"
 
-import { Busy, Captured, Declined, Invalid, Unknown } from "../../domain/payments/Psp.ts"
+import { Busy, Captured, Declined, Invalid, Source, Unknown } from "../../domain/payments/Psp.ts"
 
 export interface Answer {
   readonly status: number
@@ -70,10 +70,40 @@ export const ofLookup = (
   return Result.succeed(Option.some(declined(code, message, payment.id)))
 }
 
+const Card = Schema.Struct({
+  token: Schema.String,
+  brand: Source.fields.brand,
+  last4: Source.fields.last4,
+  exp_month: Source.fields.expMonth,
+  exp_year: Source.fields.expYear
+})
+const readCard = Schema.decodeUnknownOption(Schema.fromJsonString(Card))
+
+export const ofSource = (
+  answer: Answer,
+  token: string
+): Result.Result<Option.Option<Source>, Invalid | Busy | Unknown> => {
+  // Only the provider's own word for it: a proxy's 404 shows nothing about a token.
+  if (answer.status === 404 && codeOf(answer) === "invalid_source") return Result.succeed(Option.none())
+  if (answer.status !== 200) return Result.fail(Option.getOrElse(refused(answer), () => unread(answer)))
+  return Option.match(
+    Option.filter(readCard(answer.text), (card) => card.token === token),
+    {
+      onNone: () => Result.fail(unread(answer)),
+      onSome: ({ brand, exp_month, exp_year, last4 }) =>
+        Result.succeed(Option.some(new Source({ brand, last4, expMonth: exp_month, expYear: exp_year })))
+    }
+  )
+}
+
+/** Without its text, in which the token may stand. */
+const unread = ({ status }: Answer) =>
+  new Unknown({ evidence: `answered ${status}, which does not describe the source` })
+
 /** Answers that mean that nothing was executed. */
 const refused = ({ status, retryAfter, text }: Answer): Option.Option<Invalid | Busy> => {
   const failure = readFailure(text)
-  const code = Option.match(failure, { onNone: () => `http_${status}`, onSome: ({ error }) => error.code })
+  const code = codeOf({ status, text })
   if (status === 429) return Option.some(new Busy({ retryAfter, limited: true }))
   // The first request under this key still runs; that is about us, not about the provider's health.
   if (status === 409 && code === "idempotency_key_in_use") return Option.some(new Busy({ retryAfter, limited: true }))
@@ -86,6 +116,9 @@ const refused = ({ status, retryAfter, text }: Answer): Option.Option<Invalid | 
   })
   return Option.some(new Invalid({ code, message: message.slice(0, messageMax) }))
 }
+
+const codeOf = ({ status, text }: Pick<Answer, "status" | "text">): string =>
+  Option.match(readFailure(text), { onNone: () => `http_${status}`, onSome: ({ error }) => error.code })
 
 /** What is kept of a provider's words. */
 const messageMax = 500

@@ -8,7 +8,7 @@
 import { createHash, timingSafeEqual } from "node:crypto"
 import { createServer } from "node:http"
 
-import { NodeHttpServer, NodeHttpServerRequest } from "@effect/platform-node"
+import { NodeHttpServer } from "@effect/platform-node"
 import { ByteSize, Console, Context, Data, Duration, Effect, Layer, Option, Redacted, Schema } from "effect"
 import type { Types } from "effect"
 import {
@@ -23,7 +23,9 @@ import {
 
 import { Settings } from "../platform/Settings.ts"
 import * as TwinBook from "./TwinBook.ts"
+import * as TwinCards from "./TwinCards.ts"
 import * as TwinFile from "./TwinFile.ts"
+import * as TwinHealth from "./TwinHealth.ts"
 
 export interface Options {
   /** 0 picks a free one. */
@@ -65,7 +67,7 @@ class Refusal extends Data.TaggedError("Refusal")<{
 const loopback = /^(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?$/
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
-const routes = (book: TwinBook.TwinBook, options: Options) => {
+const routes = (book: TwinBook.TwinBook, health: TwinHealth.TwinHealth, options: Options) => {
   const charge = Effect.gen(function* () {
     const request = yield* HttpServerRequest.HttpServerRequest
     yield* needsBearer(request, options.apiKey, "open")
@@ -81,7 +83,8 @@ const routes = (book: TwinBook.TwinBook, options: Options) => {
     const answer = yield* book.charge(pspKey, order)
     switch (answer._tag) {
       case "Settled":
-        if (answer.silent) return yield* hangUp(request)
+        // The answer that a client must never mistake for a failure.
+        if (answer.silent) return yield* TwinHealth.hangUp(request)
         if (answer.payment.state === "captured") return json(paymentOf(answer.payment), 201)
         return yield* new Refusal({ status: 402, ...TwinBook.cardDeclined })
       case "Busy":
@@ -106,6 +109,15 @@ const routes = (book: TwinBook.TwinBook, options: Options) => {
     return json({ data: found === undefined ? [] : [paymentOf(found)] }, 200)
   })
 
+  const source = Effect.gen(function* () {
+    yield* needsBearer(yield* HttpServerRequest.HttpServerRequest, options.apiKey, "open")
+    const { token = "" } = yield* HttpRouter.params
+    const card = TwinCards.of(token)
+    return card === undefined
+      ? yield* new Refusal({ status: 404, ...TwinBook.sourceUnknown })
+      : json({ token, ...card }, 200)
+  })
+
   const captured = Effect.map(book.captured, (data) => json({ data, next_cursor: null }, 200))
 
   const turn = Effect.gen(function* () {
@@ -116,9 +128,21 @@ const routes = (book: TwinBook.TwinBook, options: Options) => {
     return yield* new Refusal({ status: 404, code: "token_unknown", message: "There is no such switch." })
   })
 
+  const fare = Effect.gen(function* () {
+    yield* needsBearer(yield* HttpServerRequest.HttpServerRequest, options.token, "closed")
+    const told = yield* readBody(TwinHealth.Health)
+    yield* health.set(told)
+    return json(told, 200)
+  })
+
+  const suffered = <A, E, R>(answer: Effect.Effect<A, E, R>) =>
+    Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => health.suffered(request, answer))
+
   return HttpRouter.addAll([
-    HttpRouter.route("POST", "/payments", charge),
-    HttpRouter.route("GET", "/payments", lookup),
+    HttpRouter.route("POST", "/payments", suffered(charge)),
+    HttpRouter.route("GET", "/payments", suffered(lookup)),
+    HttpRouter.route("GET", "/sources/:token", suffered(source)),
+    HttpRouter.route("PUT", "/_twin/health", fare),
     HttpRouter.route("GET", "/_twin/payments", captured),
     HttpRouter.route("POST", "/_twin/tokens/:token", turn)
   ])
@@ -173,7 +197,7 @@ export const layerWith = (
           "port" in address ? `http://127.0.0.1:${address.port}` : ""
         )
       )
-      const app = Layer.mergeAll(routes(book, options), edge)
+      const app = Layer.mergeAll(routes(book, yield* TwinHealth.make, options), edge)
       return url.pipe(
         Layer.merge(HttpRouter.serve(app, { disableLogger: true, disableListenLog: true })),
         Layer.provide(server(options.port)),
@@ -238,13 +262,6 @@ const readBody = <A>(schema: Schema.Codec<A, unknown>) =>
       )
     )
   })
-
-/** Executed, and then the line goes dead: the answer that a client must never mistake for a failure. */
-const hangUp = (request: HttpServerRequest.HttpServerRequest) =>
-  Effect.andThen(
-    Effect.sync(() => NodeHttpServerRequest.toIncomingMessage(request).socket.destroy()),
-    Effect.never
-  )
 
 const json = (body: unknown, status: number) => HttpServerResponse.jsonUnsafe(body, { status })
 

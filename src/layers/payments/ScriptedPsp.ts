@@ -4,8 +4,9 @@
  */
 import { Context, Duration, Effect, Layer, Option, Schema } from "effect"
 
-import { Busy, Captured, Declined, Invalid, Psp, PspError, Unknown } from "../../domain/payments/Psp.ts"
+import { Busy, Captured, Declined, Invalid, Psp, PspError, Source, Unknown } from "../../domain/payments/Psp.ts"
 import * as TwinBook from "./TwinBook.ts"
+import * as TwinCards from "./TwinCards.ts"
 
 /** The other side of the double: what was really captured, and the switch of `tok_dead`. */
 export class ScriptedBank extends Context.Service<ScriptedBank, Pick<TwinBook.TwinBook, "captured" | "switch">>()(
@@ -34,10 +35,17 @@ const make = Effect.gen(function* () {
     return Option.map(Option.fromUndefinedOr(settled), settledAs)
   })
 
-  return Context.make(Psp, Psp.of({ capture, lookup })).pipe(Context.add(ScriptedBank, ScriptedBank.of(book)))
+  const source: Psp["Service"]["source"] = Effect.fn("Psp.source")(function* (token) {
+    return yield* Effect.sync(() => Option.map(Option.fromUndefinedOr(TwinCards.of(token)), sourceOf))
+  })
+
+  return Context.make(Psp, Psp.of({ capture, lookup, source })).pipe(Context.add(ScriptedBank, ScriptedBank.of(book)))
 })
 
 export const layer: Layer.Layer<Psp | ScriptedBank> = Layer.effectContext(make)
+
+const sourceOf = ({ brand, exp_month, exp_year, last4 }: TwinCards.Card) =>
+  new Source({ brand, last4, expMonth: exp_month, expYear: exp_year })
 
 const settledAs = ({ id, amount, currency, state }: TwinBook.Settled) =>
   state === "captured"
