@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Fiber, Layer, Logger, Random } from "effect"
+import { DateTime, Duration, Effect, Fiber, Layer, Logger, Random } from "effect"
 import { TestClock } from "effect/testing"
 
 import { Breaker } from "../../src/domain/breakers/Breaker.ts"
@@ -142,6 +142,29 @@ describe("BreakerSync", () => {
       yield* forcing("1 hour")
       yield* TestClock.adjust("30 minutes")
       assert.strictEqual(yield* state, "forced-open")
+    }).pipe(Effect.scoped, Effect.provide(ground))
+  )
+
+  it.effect("an order ends in time also where the clock of the process is an hour slow", () =>
+    Effect.gen(function* () {
+      const ahead = Layer.effect(
+        ForcedStates,
+        Effect.map(ForcedStates, (states) =>
+          ForcedStates.of({
+            ...states,
+            active: Effect.map(states.active, (all) =>
+              all.map(({ until, ...one }) => ({ ...one, until: DateTime.add(until, { hours: 1 }) }))
+            )
+          })
+        )
+      )
+      yield* Effect.provide(obeys, ahead)
+      yield* forcing("10 minutes")
+      yield* TestClock.adjust("9 minutes")
+      assert.strictEqual(yield* state, "forced-open")
+      yield* set("fails")
+      yield* TestClock.adjust("70 seconds")
+      assert.notStrictEqual(yield* state, "forced-open")
     }).pipe(Effect.scoped, Effect.provide(ground))
   )
 

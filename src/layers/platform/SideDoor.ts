@@ -2,7 +2,9 @@
  * The way to Postgres that no breaker guards, as the role `cribwork_app`, for what operators do about breakers:
  * behind the breaker of Postgres, an order about that very breaker could neither be read nor lifted. It has two
  * connections of its own, opened when they are needed, so that it also opens while everybody else waits for
- * one. Nothing but levers and gauges belongs behind it.
+ * one. They pipeline, so that whoever asks in vain can turn away at once: a statement that has a connection to
+ * itself is cancelled first, for which a Postgres that hangs lets one wait. Nothing but levers and gauges
+ * belongs behind it.
  */
 import { PgClient } from "@effect/sql-pg"
 import { Context, Duration, Layer } from "effect"
@@ -28,6 +30,7 @@ export const layer = (url: Redacted.Redacted) =>
           return PgClient.layer({
             url,
             maxConnections: connectionsMax,
+            multiplex: true,
             connectTimeout: Duration.min(databaseConnectTimeout, statementMax),
             applicationName: service,
             startupParameters: {
