@@ -1,7 +1,7 @@
 /** `cribwork payments` against the house itself: its API over HTTP, in memory, in this process. */
 import { spawn } from "node:child_process"
 import { once } from "node:events"
-import { createServer } from "node:http"
+import { createServer, type IncomingMessage } from "node:http"
 import type { AddressInfo } from "node:net"
 
 import { assert, describe, it } from "@effect/vitest"
@@ -9,6 +9,7 @@ import { Clock, ConfigProvider, Effect, Layer, Logger } from "effect"
 
 import { type Scope } from "../../src/domain/access/ApiKey.ts"
 import { AuditLog } from "../../src/domain/access/AuditLog.ts"
+import * as Deadline from "../../src/domain/Deadline.ts"
 import { type AttemptClass, Outbox } from "../../src/domain/payments/Outbox.ts"
 import * as MemoryBreakers from "../../src/layers/breakers/MemoryBreakers.ts"
 import * as Readiness from "../../src/layers/platform/Readiness.ts"
@@ -180,7 +181,7 @@ describe("cribwork payments", () => {
     }).pipe(Effect.provide(house))
   )
 
-  it.live("ends with 130 when it is interrupted while it waits", () =>
+  it.live("tells the server how long it waits, and ends with 130 when it is interrupted meanwhile", () =>
     Effect.gen(function* () {
       const hung = createServer()
       yield* Effect.addFinalizer(() => Effect.sync(() => hung.close().closeAllConnections()))
@@ -192,7 +193,8 @@ describe("cribwork payments", () => {
         stdio: "inherit"
       })
       const ended = Effect.promise(() => once(asking, "exit"))
-      yield* Effect.promise(() => once(hung, "request"))
+      const [{ headers }] = yield* Effect.promise(() => once(hung, "request") as Promise<[IncomingMessage]>)
+      assert.match(String(headers[Deadline.header]), /^(?:29\d{3}|30000)$/)
       asking.kill("SIGINT")
       assert.deepStrictEqual(yield* ended, [130, null])
     }).pipe(Effect.scoped)

@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Layer, Logger } from "effect"
+import { Clock, ConfigProvider, Effect, Layer, Logger } from "effect"
 import { uuidV4Unsafe } from "effect/crypto/SecureRandom"
 
+import * as Deadline from "../../src/domain/Deadline.ts"
 import { TenantId } from "../../src/domain/Ids.ts"
 import * as MemoryBreakers from "../../src/layers/breakers/MemoryBreakers.ts"
 import * as ScriptedPsp from "../../src/layers/payments/ScriptedPsp.ts"
@@ -107,6 +108,20 @@ describe("POST /v1/charges", () => {
       const found = yield* ask(`/v1/charges/${String(id)}`, { headers: auth })
       assert.strictEqual(found.text, waited.text)
     }).pipe(Effect.provide(house()))
+  )
+
+  it.live("says that it is accepted before its caller has gone, however long a wait was asked for", () =>
+    Effect.gen(function* () {
+      const auth = yield* newKey(everything)
+      const began = yield* Clock.currentTimeMillis
+      const answer = yield* charge(
+        { ...auth, [Deadline.header]: "1500" },
+        { body: { ...good, source: "tok_dead" }, wait: 5 }
+      )
+      assert.isBelow((yield* Clock.currentTimeMillis) - began, 1500)
+      assert.strictEqual(answer.status, 202)
+      assert.strictEqual(answer.headers.get("preference-applied"), "wait=1")
+    }).pipe(Effect.provide(house({ PSP_BACKOFF_BASE: "1 minute" })))
   )
 
   it.live("replays the same bytes once settled, and says that it does", () =>

@@ -1,7 +1,7 @@
 /** An api with a route for each way a route can end, behind the house's own door, on a real server. */
 import { createConnection } from "node:net"
 
-import { ConfigProvider, Effect, Layer, Logger, Redacted, Schema } from "effect"
+import { ConfigProvider, Duration, Effect, Fiber, Layer, Logger, Redacted, Schema } from "effect"
 import { HttpServer } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiSchema } from "effect/http-api"
 
@@ -19,6 +19,7 @@ import {
 } from "../../src/domain/api/Edge.ts"
 import * as Problem from "../../src/domain/api/Problem.ts"
 import { type ProblemName, problemNames } from "../../src/domain/api/ProblemTable.ts"
+import * as Deadline from "../../src/domain/Deadline.ts"
 import { TenantId, UserId } from "../../src/domain/Ids.ts"
 import type { Limiter } from "../../src/domain/limits/Limiter.ts"
 import * as MemoryApiKeys from "../../src/layers/access/MemoryApiKeys.ts"
@@ -130,7 +131,8 @@ const open = HttpApiGroup.make("open")
       success: Schema.String
     }),
     HttpApiEndpoint.get("big", "/big", { success: Schema.String }),
-    HttpApiEndpoint.get("trace", "/trace", { success: Schema.NullOr(Schema.String) })
+    HttpApiEndpoint.get("trace", "/trace", { success: Schema.NullOr(Schema.String) }),
+    HttpApiEndpoint.get("left", "/left", { success: Schema.NullOr(Schema.Finite) })
   )
   .middleware(Metered)
 
@@ -157,7 +159,13 @@ const opened = HttpApiBuilder.group(TrialApi, "open", (handlers) =>
     hang: () => Effect.never,
     nap: ({ params }) => Effect.as(Effect.sleep(params.millis), "rested"),
     big: () => Effect.succeed("x".repeat(bigBytes)),
-    trace: () => Effect.map(traceparent, (one) => one ?? null)
+    trace: () => Effect.map(traceparent, (one) => one ?? null),
+    // Asked by a child, which has it from the request.
+    left: () =>
+      Effect.forkChild(Deadline.left).pipe(
+        Effect.flatMap(Fiber.join),
+        Effect.map((left) => (left === undefined ? null : Duration.toMillis(left)))
+      )
   })
 )
 
@@ -165,6 +173,9 @@ const routes = HttpApiBuilder.layer(TrialApi).pipe(
   Layer.provide([things, opened]),
   Layer.provide([Authentication.layer, EdgeProblems.layer])
 )
+
+/** Nothing here asks a database: its time must not forbid a server that is quick to give up. */
+const impatient = { DATABASE_STATEMENT_TIMEOUT: "100 millis" }
 
 /** What the house's own layers need, in memory, with these settings. */
 export const ground = (environment: Record<string, string> = {}) =>
@@ -174,7 +185,7 @@ export const ground = (environment: Record<string, string> = {}) =>
     Layer.fresh(MemoryApiKeys.layer).pipe(Layer.provide(MemoryAuditLog.layer))
   ).pipe(
     Layer.provideMerge(Settings.layer),
-    Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ PORT: "0", ...environment })))
+    Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ PORT: "0", ...impatient, ...environment })))
   )
 
 /** The trial api on a free port, its keys and its limiter behind `around` if one is given. */

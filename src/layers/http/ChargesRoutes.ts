@@ -2,7 +2,7 @@
  * Charges. A route that moves money writes its answer itself: what was told once is told again byte by byte,
  * with the key and its dates beside it.
  */
-import { Duration, Effect, Option, Result } from "effect"
+import { Effect, Option, Result } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 
@@ -22,12 +22,7 @@ import { chargeAnswer } from "./ChargeAnswer.ts"
 import { respond } from "./EdgeProblems.ts"
 import { json, listed } from "./Json.ts"
 import { isUuid, pageOf } from "./Paging.ts"
-
-/** RFC 7240, section 4.3: seconds. What is no number is no preference. */
-const waitOf = (prefer: string | undefined, max: Duration.Duration): Duration.Duration => {
-  const seconds = /(?:^|[,;\s])wait\s*=\s*"?(\d{1,6})"?/i.exec(prefer ?? "")?.[1]
-  return seconds === undefined ? Duration.zero : Duration.min(Duration.seconds(Number(seconds)), max)
-}
+import { fitting, preferWait } from "./PreferWait.ts"
 
 /** A refusal, with the key it stands under and the charge it speaks of. */
 const under = <E extends Parameters<typeof problemOf>[0]>(key: IdempotencyKey, failure: E) =>
@@ -65,7 +60,7 @@ export const layer = HttpApiBuilder.group(
           orderId: payload.order_id ?? null
         }
         const origin = yield* CurrentOrigin
-        const wait = waitOf(headers.prefer, waitMax)
+        const wait = yield* fitting(preferWait(headers.prefer, waitMax))
         const intent = {
           tenant,
           key,

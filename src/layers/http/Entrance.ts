@@ -3,7 +3,7 @@ import type { IncomingMessage } from "node:http"
 /**
  * The one door: every request comes through here, known route or not, and every answer leaves with the
  * request's id. What the contract does not catch (an unknown route, a body too large, a defect, a route that
- * takes too long) becomes a problem here.
+ * takes too long) becomes a problem here. All that a request does is done under its deadline.
  *
  * It is written for the request that succeeds, which pays for an id, a place among those in flight, two
  * metrics and a header: one frame, no generator, no span, no log annotation. Written naturally, with
@@ -14,18 +14,21 @@ import { Cause, Clock, Context, Effect, type Types } from "effect"
 import { HttpRouter, HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
 
 import * as Problem from "../../domain/api/Problem.ts"
+import * as Deadline from "../../domain/Deadline.ts"
 import { CurrentOrigin } from "../platform/Origin.ts"
 import type { Allowed } from "./Allowed.ts"
 import type { Arrivals } from "./Arrivals.ts"
 import { respond } from "./EdgeProblems.ts"
 import * as HttpMetrics from "./HttpMetrics.ts"
 import { type InFlight, isOverdue } from "./InFlight.ts"
+import type { RequestBudget } from "./RequestBudget.ts"
 
 type Answer = Effect.Effect<HttpServerResponse.HttpServerResponse>
 
 export interface Options {
   readonly allowed: Allowed
   readonly arrivals: Arrivals
+  readonly budget: RequestBudget
   readonly inFlight: InFlight
   readonly urlMax: number
   readonly isStopping: () => boolean
@@ -37,8 +40,14 @@ const comeBackMillis = 1000
 /** Never read: the client has gone. The number is nginx's, for the metrics. */
 const gone = HttpServerResponse.empty({ status: 499 })
 
+const noDeadline = `The header ${Deadline.header} is not a whole number of milliseconds, an hour at most.`
+
 /** Why a request is turned away before it is routed, if it is. */
-const turnedAway = (source: IncomingMessage, { inFlight, urlMax }: Options): Problem.Problem | undefined => {
+const turnedAway = (
+  source: IncomingMessage,
+  budgetNanos: bigint | undefined,
+  { inFlight, urlMax }: Options
+): Problem.Problem | undefined => {
   const target = source.url ?? ""
   if (inFlight.isFull) return new Problem.Overloaded({ retry_after_ms: comeBackMillis, retryable: true })
   if (target.length > urlMax) return new Problem.UriTooLong({})
@@ -47,6 +56,8 @@ const turnedAway = (source: IncomingMessage, { inFlight, urlMax }: Options): Pro
   if (source.headers.host === undefined && source.httpVersionMinor === 1) {
     return new Problem.MalformedRequest({ detail: "The Host header is missing." })
   }
+  if (budgetNanos === undefined) return new Problem.MalformedRequest({ detail: noDeadline })
+  if (budgetNanos === 0n) return unavailable("The caller had no time left.")
   return undefined
 }
 
@@ -104,13 +115,18 @@ export const layer = (options: Options) =>
         const source = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
         const clock = fiber.getRef(Clock.Clock)
         const origin = options.arrivals.next(source.headers)
-        fiber.setContext(Context.add(fiber.context, CurrentOrigin, origin))
-        const refusal = turnedAway(source, options)
-        const prefer = source.headers["prefer"]
+        const budget = options.budget.of(source.headers)
+        const refusal = turnedAway(source, budget, options)
         const flight = options.inFlight.enter(
           fiber,
           clock.monotonicTimeNanosUnsafe(),
-          typeof prefer === "string" && prefer.includes("wait")
+          budget ?? options.budget.routeNanos
+        )
+        fiber.setContext(
+          fiber.context.pipe(
+            Context.add(CurrentOrigin, origin),
+            Context.add(Deadline.CurrentDeadline, flight.deadlineNanos)
+          )
         )
 
         const sent = (response: HttpServerResponse.HttpServerResponse) => {

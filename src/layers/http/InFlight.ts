@@ -1,6 +1,6 @@
 /**
- * The requests that are being answered: how many there may be, and how long each may take. One timer looks at
- * all of them, because a timeout for each would cost more than the whole of a short route.
+ * The requests that are being answered: how many there may be, and until when each may take. One timer looks
+ * at all of them, because a timeout for each would cost more than the whole of a short route.
  */
 import { Cause, Clock, Context, Duration, Effect, Metric, Schedule } from "effect"
 import type { Fiber, Scope } from "effect"
@@ -21,14 +21,10 @@ export interface Flight {
 
 export class InFlight {
   readonly max: number
-  readonly answerNanos: bigint
-  readonly waitNanos: bigint
   readonly #flights = new Set<Flight>()
 
-  constructor(max: number, answerTimeout: Duration.Duration, waitMax: Duration.Duration) {
+  constructor(max: number) {
     this.max = max
-    this.answerNanos = BigInt(Math.round(Duration.toMillis(answerTimeout) * 1e6))
-    this.waitNanos = BigInt(Math.round(Duration.toMillis(waitMax) * 1e6))
   }
 
   get count(): number {
@@ -39,10 +35,8 @@ export class InFlight {
     return this.#flights.size >= this.max
   }
 
-  /** `waits` when the client asked the route to hold its answer back (`Prefer: wait`). */
-  enter(fiber: Fiber.Fiber<unknown, unknown>, startedNanos: bigint, waits: boolean): Flight {
-    const deadlineNanos = startedNanos + (waits ? this.answerNanos + this.waitNanos : this.answerNanos)
-    const flight = { fiber, startedNanos, deadlineNanos }
+  enter(fiber: Fiber.Fiber<unknown, unknown>, startedNanos: bigint, budgetNanos: bigint): Flight {
+    const flight = { fiber, startedNanos, deadlineNanos: startedNanos + budgetNanos }
     this.#flights.add(flight)
     return flight
   }

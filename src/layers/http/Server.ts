@@ -16,10 +16,12 @@ import { Readiness } from "../platform/Readiness.ts"
 import { Settings } from "../platform/Settings.ts"
 import { allowedIn, strictPaths } from "./Allowed.ts"
 import * as Arrivals from "./Arrivals.ts"
+import * as Budgets from "./Budgets.ts"
 import * as Entrance from "./Entrance.ts"
 import * as HttpMetrics from "./HttpMetrics.ts"
 import { InFlight, watch } from "./InFlight.ts"
 import * as RawProblems from "./RawProblems.ts"
+import { RequestBudget } from "./RequestBudget.ts"
 
 /** How often Node looks for requests that are late, as a share of the shortest time it enforces. */
 const lateChecks = 4
@@ -81,7 +83,7 @@ const drain = (server: Server, sockets: ReadonlySet<Socket>, within: Duration.Du
 
 /**
  * Serves `routes`, which implement `api`. Provide this layer with whatever the routes need, so that it closes
- * first. Gives the bound address as `HttpServer`.
+ * first. Gives the bound address as `HttpServer`. Fails when a route has no time for what it waits for.
  */
 export const layer = <Id extends string, Groups extends HttpApiGroup.Constraint, E, R>(
   api: HttpApi.HttpApi<Id, Groups>,
@@ -90,10 +92,12 @@ export const layer = <Id extends string, Groups extends HttpApiGroup.Constraint,
   Layer.unwrap(
     Effect.gen(function* () {
       const settings = yield* Settings
+      yield* Budgets.check(api, settings)
       const readiness = yield* Readiness
       const arrivals = yield* Arrivals.make
       const context = yield* Effect.context<never>()
-      const inFlight = new InFlight(settings.requestsMax, settings.answerTimeout, settings.waitMax)
+      const inFlight = new InFlight(settings.requestsMax)
+      const budget = new RequestBudget(settings.answerTimeout, settings.waitMax)
       yield* watch(inFlight)
 
       const server = makeServer(settings)
@@ -110,6 +114,7 @@ export const layer = <Id extends string, Groups extends HttpApiGroup.Constraint,
       const door = Entrance.layer({
         allowed: allowedIn(api),
         arrivals,
+        budget,
         inFlight,
         urlMax: settings.urlMax,
         isStopping: readiness.isStopping

@@ -7,9 +7,11 @@ import { FetchHttpClient, HttpClient, HttpClientRequest, type HttpClientResponse
 import { HttpApiClient } from "effect/http-api"
 
 import { Api } from "../../domain/api/Api.ts"
+import * as Deadline from "../../domain/Deadline.ts"
+import { forwardDeadline } from "../../layers/platform/ForwardDeadline.ts"
 import { Settings, WrongSettings } from "../../layers/platform/Settings.ts"
 
-/** How long an answer is waited for: longer than the server itself takes to give up on a route. */
+/** How long an answer is waited for, and the server is told so: longer than it takes itself to give up on a route. */
 const answerMax = Duration.seconds(30)
 
 /** A problem of any name, also of one that a newer server has. */
@@ -91,6 +93,7 @@ export const apiClient = Effect.gen(function* () {
     )
   const httpClient = (yield* HttpClient.HttpClient).pipe(
     HttpClient.mapRequest(HttpClientRequest.bearerToken(apiKey.value)),
+    HttpClient.mapRequestEffect(forwardDeadline),
     HttpClient.transformResponse((answer) =>
       answer.pipe(
         Effect.mapError((error) => new ApiUnreachable({ url: shown, why: depth(error) })),
@@ -106,7 +109,10 @@ export const apiClient = Effect.gen(function* () {
   return {
     /** Failures of ours as they are; any other means that a success did not look like one. */
     ask: <A, E>(question: (api: typeof client) => Effect.Effect<A, E>): Effect.Effect<A, ApiFailure> =>
-      Effect.mapError(question(client), (error) => (isOurs(error) ? error : new NotTheApi({ url: shown, status: 200 })))
+      question(client).pipe(
+        Deadline.within(answerMax),
+        Effect.mapError((error) => (isOurs(error) ? error : new NotTheApi({ url: shown, status: 200 })))
+      )
   }
 }).pipe(
   Effect.provide(FetchHttpClient.layer),
