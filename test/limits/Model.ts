@@ -81,7 +81,7 @@ export class Model {
 
 export const toMicros = (duration: Duration.Duration): number => Number(Duration.toNanosUnsafe(duration) / 1000n)
 
-const reasonOf = (answer: Exit.Exit<Grant, LimiterError>): LimiterError["reason"] => {
+export const reasonOf = (answer: Exit.Exit<Grant, LimiterError>): LimiterError["reason"] => {
   assert(answer._tag === "Failure")
   const failure = answer.cause.reasons[0]
   assert(failure?._tag === "Fail")

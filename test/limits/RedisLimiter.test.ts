@@ -16,7 +16,7 @@ import { windowsBounds } from "../../src/layers/limits/Windows.ts"
 import * as Redis from "../../src/layers/platform/Redis.ts"
 import { describeLive } from "../support/Live.ts"
 import { limiterSuite } from "./Limiter.suite.ts"
-import { askOf, Model, policy, Steps } from "./Model.ts"
+import { askOf, Model, policy, reasonOf, Steps } from "./Model.ts"
 
 const ids = new Ids("test")
 const deciding = new Script<Answer>("decide.lua")
@@ -38,6 +38,12 @@ const ask = (limit: number, key: AskKey["key"], cost = 1): Ask => ({
 })
 const send = <A>(command: Parameters<typeof Redis.Redis.Service.use<A>>[1]) =>
   Redis.Redis.use((redis) => redis.use(patient, command))
+
+const refusalOf = (answer: Parameters<typeof reasonOf>[0]) => {
+  const reason = reasonOf(answer)
+  assert(reason._tag === "RateLimited")
+  return reason
+}
 
 describeLive("Limiter (redis)", ["redis"], ({ redis }) => {
   const live = limiterOn(Redacted.make(redis))
@@ -147,6 +153,66 @@ describeLive("Limiter (redis)", ["redis"], ({ redis }) => {
       yield* send((client) => client.set(keyName(asked.keys[0]), "not ours", "EX", 60))
       const { quotas, source } = yield* Limiter.use((limiter) => limiter.take(asked))
       assert.deepStrictEqual([quotas[0]?.remaining, source], [4, "shadow"])
+    }).pipe(Effect.provide(live))
+  )
+
+  it.live("refuses from memory only what Redis refuses too, and sends nobody away for longer", () =>
+    Effect.gen(function* () {
+      const limiter = yield* Limiter
+      const tenant = randomUUID()
+      const keys: ReadonlyArray<AskKey> = [
+        { policy: policy("narrow", 3, 30_000), key: [tenant, "a"] },
+        { policy: policy("wide", 7, 90_000), key: [tenant] }
+      ]
+      const fromMemory: Array<number> = []
+      const epoch = "{cribwork:limits}:.epoch"
+      const known = yield* send((client) => client.get(epoch))
+      for (let turn = 0; turn < 400; turn++) {
+        const cost = 1 + (turn % 3)
+        const asked: Ask = { keys: [keys[turn % 2] as AskKey, ...keys], cost }
+        const taken = yield* Effect.exit(limiter.take(asked))
+        if (Exit.isFailure(taken) && refusalOf(taken).source === "denied-cache") {
+          const look = new Batch<Step>()
+          look.add({ ask: asked, names: asked.keys.map(keyName), id: turn, kind: kinds.look })
+          const [elapsed, answer] = yield* Effect.timed(
+            send((client) =>
+              deciding.run(
+                client,
+                look.keys(epoch),
+                look.values(known ?? "", ids, ({ limit }) => limit)
+              )
+            )
+          )
+          const { retryAfter, violated } = refusalOf(taken)
+          const [wait, took] = [Duration.toMillis(retryAfter), Duration.toMillis(elapsed)]
+          look.read(answer, ids, (_, { decision, waitMicros }) => {
+            fromMemory.push(wait)
+            if (wait <= took + 1) return // It may have been freed on the way.
+            assert(decision._tag === "Failure")
+            assert.includeMembers([...refusalOf(decision).violated], [...violated])
+            // Redis' own may be longer by what was admitted since, and is never shorter.
+            assert.isAtLeast(waitMicros / 1000, wait - took - 2)
+          })
+        }
+        yield* Effect.sleep(turn % 5 === 0 ? 2 : 0)
+      }
+      assert.isAbove(fromMemory.length, 40)
+    }).pipe(Effect.provide(live))
+  )
+
+  it.live("forgets a refusal when this process gives a unit back, or resets the key", () =>
+    Effect.gen(function* () {
+      const limiter = yield* Limiter
+      const asked = ask(1, [randomUUID()])
+      const { id } = yield* limiter.take(asked)
+      for (const source of ["redis", "denied-cache", "denied-cache"]) {
+        assert.strictEqual(refusalOf(yield* Effect.exit(limiter.take(asked))).source, source)
+      }
+      yield* limiter.refund({ ...asked, id })
+      yield* limiter.take(asked)
+      yield* Effect.flip(limiter.take(asked))
+      yield* limiter.reset(asked.keys)
+      yield* limiter.take(asked)
     }).pipe(Effect.provide(live))
   )
 })

@@ -14,12 +14,12 @@ import type { RingId } from "./Ring.ts"
 /** Bounds of what is remembered. */
 export interface KeyTableBounds {
   readonly keysMax: number
-  /** Decisions of all keys together, 18 bytes each and the text of ids that callers brought. */
+  /** Decisions of all keys together, 24 bytes each and the text of ids that callers brought. */
   readonly stampsMax: number
 }
 
-/** About 40 MB of keys and at most 128 MB of decisions. */
-export const keyTableBounds: KeyTableBounds = { keysMax: 100_000, stampsMax: 7_000_000 }
+/** About 40 MB of keys and at most 120 MB of decisions. */
+export const keyTableBounds: KeyTableBounds = { keysMax: 100_000, stampsMax: 5_000_000 }
 
 /** Longer segments are kept as a digest, so that nobody fills the process with the names of keys. */
 const segmentMax = 128
@@ -33,6 +33,8 @@ export class Entry {
   newer: Entry | undefined = undefined
   /** The decision that charged it last: a key named twice in one ask is charged once. */
   round = 0
+  /** Places of its ring that are counted in the table's. */
+  counted = 0
   /** Units that other processes were last known to count here, and until when that is believed. */
   others = 0
   othersUntil = 0
@@ -98,7 +100,7 @@ export class KeyTable {
     return this.#entries.size
   }
 
-  /** Slots of all rings together. */
+  /** Places of all rings together, as of their last charge. */
   get stamps(): number {
     return this.#stamps
   }
@@ -134,9 +136,9 @@ export class KeyTable {
     const entry = this.#entries.get(text) ?? this.#enter(text)
     if (entry.round === this.#round) return entry
     entry.round = this.#round
-    const slots = entry.ring.slots
     entry.ring.push(now, cost, id, policy.limit)
-    this.#stamps += entry.ring.slots - slots
+    this.#stamps += entry.ring.slots - entry.counted
+    entry.counted = entry.ring.slots
     const queue = entry.queue?.window === policy.windowMicros ? entry.queue : this.#queueOf(policy.windowMicros)
     if (queue.newest !== entry) {
       entry.queue?.remove(entry)
@@ -161,7 +163,6 @@ export class KeyTable {
   #enter(text: string): Entry {
     const entry = new Entry(text)
     this.#entries.set(text, entry)
-    this.#stamps += entry.ring.slots
     return entry
   }
 
@@ -175,7 +176,7 @@ export class KeyTable {
 
   #forget(entry: Entry): void {
     this.#entries.delete(entry.text)
-    this.#stamps -= entry.ring.slots
+    this.#stamps -= entry.counted
     entry.queue?.remove(entry)
   }
 

@@ -19,6 +19,7 @@ import { Settings } from "../platform/Settings.ts"
 import { asksMax, Batch, kinds } from "./Batch.ts"
 import type { Answer, Decided, Kind } from "./Batch.ts"
 import * as Decisions from "./Decisions.ts"
+import { Denials } from "./Denials.ts"
 import { Epochs } from "./Epochs.ts"
 import type { Epoch } from "./Epochs.ts"
 import { Heartbeat } from "./Heartbeat.ts"
@@ -44,6 +45,8 @@ export interface RedisLimiterOptions {
   readonly beat?: Duration.Duration
   /** Asks that may travel together, 64 at most; with 1 each travels alone. */
   readonly batchMax?: number
+  /** Denials that are remembered, so that they need not be asked for again; none with 0. */
+  readonly denialsMax?: number
 }
 
 interface Traveller extends Named {
@@ -58,7 +61,14 @@ const refunding = new Script<number>("refund.lua")
 
 const make = (options: RedisLimiterOptions) =>
   Effect.gen(function* () {
-    const { batchMax = asksMax, beat = Duration.seconds(1), deadline, fleet = 1, shadow: bounds } = options
+    const {
+      batchMax = asksMax,
+      beat = Duration.seconds(1),
+      deadline,
+      denialsMax = 10_000,
+      fleet = 1,
+      shadow: bounds
+    } = options
     const redis = yield* Redis
     const clock = yield* Clock.Clock
     const now = () => nowMicros(clock)
@@ -66,6 +76,7 @@ const make = (options: RedisLimiterOptions) =>
     const turns = (yield* Scheduler.Scheduler).makeDispatcher()
     const ids = yield* Ids.make
     const shadow = new Shadow(bounds, ids)
+    const denials = new Denials(denialsMax)
     const heartbeat = new Heartbeat(redis, ids.instance, fleet, beat)
     const epochs = new Epochs({ redis, shadow, heartbeat, ids, fleet, scope: yield* Effect.scope, now })
     /** Redis' clock when it last answered, and ours then: it is at least so much later as ours is. */
@@ -77,7 +88,7 @@ const make = (options: RedisLimiterOptions) =>
         ? shadow.peek(traveller, heartbeat.place, now())
         : shadow.take(traveller, heartbeat.place, now())
 
-    const told = (epoch: Epoch) => (traveller: Traveller, decided: Decided) => {
+    const told = (epoch: Epoch, sent: number) => (traveller: Traveller, decided: Decided) => {
       const { decision, remaining, violated, waitMicros } = decided
       if (remaining !== undefined) shadow.record(traveller, remaining, now())
       const policies = violated.map((place) => (traveller.ask.keys[place] ?? traveller.ask.keys[0]).policy)
@@ -87,9 +98,14 @@ const make = (options: RedisLimiterOptions) =>
       const [first, ...others] = policies
       // What is held back for those who have not told yet is free again as soon as they have.
       const held = epoch.missing.length > 0 && policies.some((of) => epoch.limitOf(of, redisNow()) !== of.limit)
-      if (first === undefined || !held) return traveller.settle(decision)
+      if (first === undefined) return traveller.settle(decision)
+      const named = [first.name, ...others.map(({ name }) => name)] as const
+      if (!held) {
+        denials.note(traveller.ask, traveller.names, named, waitMicros, { sent, answered: now() })
+        return traveller.settle(decision)
+      }
       const soon = Math.min(waitMicros, Duration.toMillis(beat) * 1000)
-      traveller.settle(Exit.fail(rateLimited([first.name, ...others.map(({ name }) => name)], soon, "redis")))
+      traveller.settle(Exit.fail(rateLimited(named, soon, "redis")))
     }
 
     /** Nobody may guess what a strict policy has left while somebody may have spent what Redis does not know. */
@@ -119,6 +135,7 @@ const make = (options: RedisLimiterOptions) =>
       ).pipe(Effect.timeoutOrElse({ duration: deadline, orElse: () => Effect.fail(new RedisTimeout({ deadline })) }))
 
     const send = (batch: Batch<Traveller>, epoch: Epoch): Effect.Effect<void> => {
+      const sent = now()
       const asked = epochs.isBehind(epoch)
         ? askAfter(batch, epoch)
         : Effect.flatMap(ask(batch, epoch), (answer) => {
@@ -131,7 +148,7 @@ const make = (options: RedisLimiterOptions) =>
           Effect.sync(() => {
             met.redis = answer[1]
             met.here = now()
-            if (answer[0] === 1) batch.read(answer, ids, told(epoch))
+            if (answer[0] === 1) batch.read(answer, ids, told(epoch, sent))
             else for (const traveller of batch.travellers) traveller.settle(alone(traveller))
           }),
         onFailure: () =>
@@ -164,12 +181,20 @@ const make = (options: RedisLimiterOptions) =>
       Effect.withFiber<Grant, LimiterError>((fiber) => {
         const never = impossible(ask)
         if (never !== undefined) return Effect.fail(never)
+        let spelled: ReadonlyArray<string> | undefined
+        const names = () => (spelled ??= ask.keys.map(keyName))
+        // One that was charged before is admitted again, also when nothing else would be.
+        const denied = ask.id === undefined ? denials.find(ask, names, now()) : undefined
+        if (denied !== undefined) {
+          Decisions.count(denied, peeked, fiber.context)
+          return denied
+        }
         return Effect.callback<Grant, LimiterError>((resume) => {
           const fresh = ask.id === undefined ? kinds.fresh : kinds.again
           let settled = false
           const traveller: Traveller = {
             ask,
-            names: ask.keys.map(keyName),
+            names: names(),
             id: ask.id === undefined ? ids.next() : ids.read(ask.id),
             kind: peeked ? kinds.look : fresh,
             settle: (decision) => {
@@ -204,7 +229,10 @@ const make = (options: RedisLimiterOptions) =>
           return Effect.matchEffect(
             redis.use(deadline, (client) => refunding.run(client, names, [spent.id, spent.cost])),
             {
-              onSuccess: (there) => Effect.succeed(Math.max(here, there)),
+              onSuccess: (there) => {
+                denials.clear()
+                return Effect.succeed(Math.max(here, there))
+              },
               // What only this process admitted is given back here; what Redis charged may leave late.
               onFailure: (cause) => (here > 0 ? Effect.succeed(here) : Effect.fail(cannotDecide(cause)))
             }
@@ -216,7 +244,10 @@ const make = (options: RedisLimiterOptions) =>
           shadow.reset(names)
           return redis
             .use(deadline, (client) => client.del(...names))
-            .pipe(Effect.asVoid, Effect.mapError(cannotDecide))
+            .pipe(
+              Effect.map(() => denials.clear()),
+              Effect.mapError(cannotDecide)
+            )
         })
     })
   })

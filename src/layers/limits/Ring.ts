@@ -1,27 +1,28 @@
 /**
- * The log of one key, as a ring of decisions: when, how many units, and whose id. Grown by doubling, oldest
- * dropped in place. Stamps are pushed in order, so that trimming is a binary search even after a burst of
- * twenty thousand. Ids that callers brought are also indexed, since only those are asked again.
+ * The log of one key: when each decision was made, for how many units, and whose id it has. Decisions are
+ * pushed at one end and leave at the other, so trimming is a binary search even after a burst of twenty
+ * thousand; what has left is cut off when it is the larger half. Plain arrays, since a table of keys makes and
+ * drops a hundred thousand of them and typed ones cost ten times as much to make. Ids that callers brought are
+ * also indexed, since only those are asked again.
  */
 
 /** A number is the sequence of an id that this process made; a text was brought by a caller. */
 export type RingId = number | string
 
-/** Small enough that a key seen once costs little, large enough that small plans never grow. */
-const slotsFirst = 4
+/** So many that have left are never worth a cut. */
+const leftMin = 16
 
 export class Ring {
-  #stamps = new Float64Array(slotsFirst)
-  #costs = new Uint16Array(slotsFirst) // `costMax` fits.
+  #stamps: Array<number> = []
+  #costs: Array<number> = []
   #ids: Array<RingId> = []
   #brought: Map<string, number> | undefined = undefined
   #head = 0
-  #size = 0
   #units = 0
 
   /** Decisions held. */
   get size(): number {
-    return this.#size
+    return this.#stamps.length - this.#head
   }
 
   /** Units they were charged. */
@@ -29,36 +30,26 @@ export class Ring {
     return this.#units
   }
 
-  /** Slots held, used or not: what the ring costs in memory. */
+  /** Places held, used or not: what it costs in memory. */
   get slots(): number {
     return this.#stamps.length
   }
 
-  #slot(place: number): number {
-    const slot = this.#head + place
-    return slot < this.#stamps.length ? slot : slot - this.#stamps.length
-  }
-
-  #at(place: number): number {
-    return this.#stamps[this.#slot(place)] as number
-  }
-
   /** The stamp of the oldest decision; below every time where there is none. */
   get oldest(): number {
-    return this.#size === 0 ? Number.NEGATIVE_INFINITY : this.#at(0)
+    return this.#stamps[this.#head] ?? Number.NEGATIVE_INFINITY
   }
 
   get newest(): number {
-    return this.#size === 0 ? Number.NEGATIVE_INFINITY : this.#at(this.#size - 1)
+    return this.#stamps[this.#stamps.length - 1] ?? Number.NEGATIVE_INFINITY
   }
 
   /** The stamp of the `nth` oldest unit, 1 the oldest. A refusal asks for one of the first, so it is near. */
   unit(nth: number): number {
     let passed = 0
-    for (let place = 0; place < this.#size; place++) {
-      const slot = this.#slot(place)
-      passed += this.#costs[slot] as number
-      if (passed >= nth) return this.#stamps[slot] as number
+    for (let place = this.#head; place < this.#stamps.length; place++) {
+      passed += this.#costs[place] as number
+      if (passed >= nth) return this.#stamps[place] as number
     }
     return Number.NEGATIVE_INFINITY
   }
@@ -66,35 +57,38 @@ export class Ring {
   /** Units charged under an id, none if it is not here. One that this process made is looked for, newest first. */
   unitsOf(id: RingId): number {
     if (typeof id === "string") return this.#brought?.get(id) ?? 0
-    for (let place = this.#size - 1; place >= 0; place--) {
-      const slot = this.#slot(place)
-      if (this.#ids[slot] === id) return this.#costs[slot] as number
-    }
-    return 0
+    const place = this.#ids.lastIndexOf(id)
+    return place < this.#head ? 0 : (this.#costs[place] as number)
   }
 
   /** Forgets every decision at or before `edge`. */
   trim(edge: number): void {
-    if (this.#size === 0 || this.#at(0) > edge) return
-    let stale = 1
-    let fresh = this.#size
+    if (this.oldest > edge) return
+    let stale = this.#head
+    let fresh = this.#stamps.length
     while (stale < fresh) {
       const middle = (stale + fresh) >>> 1
-      if (this.#at(middle) > edge) fresh = middle
+      if ((this.#stamps[middle] as number) > edge) fresh = middle
       else stale = middle + 1
     }
-    for (let dropped = 0; dropped < stale; dropped++) this.#drop()
+    while (this.#head < stale) this.#drop()
+    this.#cut()
   }
 
-  /** Adds a decision. Beyond `limit` units the oldest make room, so that a ring never outgrows its policy. */
+  /** Adds a decision. Beyond `limit` units the oldest make room, so that a key never outgrows its policy. */
   push(stamp: number, cost: number, id: RingId, limit: number): void {
-    while (this.#size > 0 && this.#units + cost > limit) this.#drop()
-    if (this.#size === this.#stamps.length) this.#grow()
-    const slot = this.#slot(this.#size)
-    this.#stamps[slot] = stamp
-    this.#costs[slot] = cost
-    this.#ids[slot] = id
-    this.#size++
+    while (this.size > 0 && this.#units + cost > limit) this.#drop()
+    this.#cut()
+    if (this.#stamps.length === 0) {
+      // An array of one is exactly that; the first push to an empty one takes seventeen places.
+      this.#stamps = [stamp]
+      this.#costs = [cost]
+      this.#ids = [id]
+    } else {
+      this.#stamps.push(stamp)
+      this.#costs.push(cost)
+      this.#ids.push(id)
+    }
     this.#units += cost
     if (typeof id !== "string") return
     this.#brought ??= new Map()
@@ -103,58 +97,34 @@ export class Ring {
 
   /** Forgets one decision, wherever it lies, and says how many units that were. */
   remove(id: RingId): number {
-    for (let place = this.#size - 1; place >= 0; place--) {
-      const slot = this.#slot(place)
-      if (this.#ids[slot] !== id) continue
-      const cost = this.#costs[slot] as number
-      for (let next = place + 1; next < this.#size; next++) this.#copy(this.#slot(next), this.#slot(next - 1))
-      this.#size--
-      this.#units -= cost
-      if (typeof id === "string") this.#brought?.delete(id)
-      return cost
-    }
-    return 0
+    const place = this.#ids.lastIndexOf(id)
+    if (place < this.#head) return 0
+    const cost = this.#costs[place] as number
+    for (const array of [this.#stamps, this.#costs, this.#ids]) array.splice(place, 1)
+    this.#units -= cost
+    if (typeof id === "string") this.#brought?.delete(id)
+    this.#cut()
+    return cost
   }
 
   /** Every decision, oldest first. */
   each(see: (stamp: number, cost: number, id: RingId) => void): void {
-    for (let place = 0; place < this.#size; place++) {
-      const slot = this.#slot(place)
-      see(this.#stamps[slot] as number, this.#costs[slot] as number, this.#ids[slot] as RingId)
+    for (let place = this.#head; place < this.#stamps.length; place++) {
+      see(this.#stamps[place] as number, this.#costs[place] as number, this.#ids[place] as RingId)
     }
   }
 
   #drop(): void {
     const id = this.#ids[this.#head]
-    if (typeof id === "string") {
-      this.#brought?.delete(id)
-      this.#ids[this.#head] = 0 // Frees the text.
-    }
+    if (typeof id === "string") this.#brought?.delete(id)
     this.#units -= this.#costs[this.#head] as number
-    this.#head = this.#head + 1 < this.#stamps.length ? this.#head + 1 : 0
-    this.#size--
+    this.#head++
   }
 
-  #copy(from: number, to: number): void {
-    this.#stamps[to] = this.#stamps[from] as number
-    this.#costs[to] = this.#costs[from] as number
-    this.#ids[to] = this.#ids[from] as RingId
-  }
-
-  #grow(): void {
-    const stamps = new Float64Array(this.#stamps.length * 2)
-    const costs = new Uint16Array(stamps.length)
-    const ids: Array<RingId> = []
-    let place = 0
-    this.each((stamp, cost, id) => {
-      stamps[place] = stamp
-      costs[place] = cost
-      ids[place] = id
-      place++
-    })
-    this.#stamps = stamps
-    this.#costs = costs
-    this.#ids = ids
+  #cut(): void {
+    if (this.#head < this.#stamps.length && (this.#head < leftMin || this.#head * 2 < this.#stamps.length)) return
+    if (this.#head === 0) return
+    for (const array of [this.#stamps, this.#costs, this.#ids]) array.splice(0, this.#head)
     this.#head = 0
   }
 }
