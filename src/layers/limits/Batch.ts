@@ -23,12 +23,11 @@ export type Answer = readonly [known: 0 | 1, now: number, ...verdicts: ReadonlyA
 export interface Decided {
   readonly decision: Exit.Exit<Grant, LimiterError>
   readonly remaining: ReadonlyArray<number> | undefined
-  /** Of a refusal: places of the keys without room, and when the last of them has some. */
-  readonly violated: ReadonlyArray<number>
-  readonly waitMicros: number
+  /** Of a refusal: the keys without room, by place, and when each has some. */
+  readonly full: ReadonlyArray<{ readonly at: number; readonly waitMicros: number }>
 }
 
-const none: ReadonlyArray<number> = []
+const none: Decided["full"] = []
 
 export class Batch<Traveller extends Named & { readonly kind: Kind }> {
   readonly travellers: Array<Traveller> = []
@@ -88,16 +87,11 @@ export class Batch<Traveller extends Named & { readonly kind: Kind }> {
       const { ask, id } = traveller
       const verdict = next()
       if (verdict === 0) {
-        let wait = 0
-        const violated: Array<number> = []
-        for (let left = next(); left > 0; left--) {
-          violated.push(next() - 1)
-          wait = Math.max(wait, next())
-        }
-        const [first, ...others] = violated.map((place) => (ask.keys[place] ?? ask.keys[0]).policy.name)
+        const full = Array.from({ length: next() }, () => ({ at: next() - 1, waitMicros: next() }))
+        const [first, ...others] = full.map(({ at }) => (ask.keys[at] ?? ask.keys[0]).policy.name)
         const named = [first ?? ask.keys[0].policy.name, ...others] as const
-        const decision = Exit.fail(rateLimited(named, wait, "redis"))
-        each(traveller, { decision, remaining: undefined, violated, waitMicros: wait })
+        const wait = Math.max(...full.map(({ waitMicros }) => waitMicros))
+        each(traveller, { decision: Exit.fail(rateLimited(named, wait, "redis")), remaining: undefined, full })
         continue
       }
       const remaining: Array<number> = []
@@ -110,8 +104,7 @@ export class Batch<Traveller extends Named & { readonly kind: Kind }> {
       each(traveller, {
         decision: Exit.succeed(new Granted(ids, id, quotas, "redis")),
         remaining: verdict === 1 && traveller.kind !== kinds.look ? remaining : undefined,
-        violated: none,
-        waitMicros: 0
+        full: none
       })
     }
   }

@@ -20,12 +20,20 @@ const believedMicros = 1_000_000
 /** How long one answer is good for all: it names a wait that is too long by so much. */
 const sharedMicros = 100
 
+/** A key without room, and how long it has none. */
+export interface Full {
+  readonly policy: PolicyName
+  readonly waitMicros: number
+}
+
 interface Denial {
-  readonly violated: Arr.NonEmptyReadonlyArray<PolicyName>
+  readonly full: Arr.NonEmptyReadonlyArray<Full>
+  readonly sent: number
+  readonly answered: number
   readonly until: number
-  readonly frees: number
-  answer: Exit.Exit<never, LimiterError>
-  madeAt: number
+  answer: Exit.Exit<never, LimiterError> | undefined
+  /** Until when that answer is good for all: it is made afresh, and sooner if a key it names has room by then. */
+  fresh: number
 }
 
 export class Denials {
@@ -62,19 +70,18 @@ export class Denials {
   note(
     ask: Ask,
     names: ReadonlyArray<string>,
-    violated: Arr.NonEmptyReadonlyArray<PolicyName>,
-    waitMicros: number,
+    full: Arr.NonEmptyReadonlyArray<Full>,
     at: { readonly sent: number; readonly answered: number }
   ): void {
-    const until = at.sent + Math.min(waitMicros, believedMicros)
+    const longest = Math.max(...full.map(({ waitMicros }) => waitMicros))
+    const until = at.sent + Math.min(longest, believedMicros)
     if (this.#max === 0 || until <= at.answered) return
     for (const [oldest] of this.#denials) {
       if (this.#denials.size < this.#max) break
       this.#denials.delete(oldest)
     }
-    const frees = at.answered + waitMicros
-    const answer = Exit.fail(rateLimited(violated, frees - at.answered, "denied-cache"))
-    this.#denials.set(textOf(ask, names), { violated, until, frees, answer, madeAt: at.answered })
+    const denial: Denial = { full, ...at, until, answer: undefined, fresh: Number.NEGATIVE_INFINITY }
+    this.#denials.set(textOf(ask, names), denial)
   }
 
   clear(): void {
@@ -85,11 +92,16 @@ export class Denials {
 }
 
 const told = (denial: Denial, now: number): Exit.Exit<never, LimiterError> => {
-  if (now >= denial.madeAt + sharedMicros) {
-    denial.answer = Exit.fail(rateLimited(denial.violated, denial.frees - now, "denied-cache"))
-    denial.madeAt = now
-  }
-  return denial.answer
+  if (denial.answer !== undefined && now < denial.fresh) return denial.answer
+  const { answered, sent } = denial
+  const still = denial.full.filter(({ waitMicros }) => now < sent + waitMicros)
+  const [first = denial.full[0], ...others] = still
+  const wait = Math.max(first.waitMicros, ...others.map(({ waitMicros }) => waitMicros))
+  const named = [first.policy, ...others.map(({ policy }) => policy)] as const
+  const answer = Exit.fail(rateLimited(named, answered + wait - now, "denied-cache"))
+  denial.answer = answer
+  denial.fresh = Math.min(now + sharedMicros, ...still.map(({ waitMicros }) => sent + waitMicros))
+  return answer
 }
 
 /** The same keys under the same limits for the same cost. A name holds no line break. */

@@ -69,6 +69,7 @@ const make = (options: RedisLimiterOptions) =>
       fleet = 1,
       shadow: bounds
     } = options
+    const beatMicros = Duration.toMillis(beat) * 1000
     const redis = yield* Redis
     const clock = yield* Clock.Clock
     const now = () => nowMicros(clock)
@@ -89,23 +90,22 @@ const make = (options: RedisLimiterOptions) =>
         : shadow.take(traveller, heartbeat.place, now())
 
     const told = (epoch: Epoch, sent: number) => (traveller: Traveller, decided: Decided) => {
-      const { decision, remaining, violated, waitMicros } = decided
+      const { decision, full, remaining } = decided
       if (remaining !== undefined) shadow.record(traveller, remaining, now())
-      const policies = violated.map((place) => (traveller.ask.keys[place] ?? traveller.ask.keys[0]).policy)
-      for (const [at, place] of violated.entries()) {
-        shadow.refused(traveller.names[place] as string, policies[at] as Policy, traveller.ask.cost, now())
-      }
-      const [first, ...others] = policies
-      // What is held back for those who have not told yet is free again as soon as they have.
-      const held = epoch.missing.length > 0 && policies.some((of) => epoch.limitOf(of, redisNow()) !== of.limit)
+      const [first, ...others] = full.map(({ at, waitMicros }) => {
+        const { policy } = traveller.ask.keys[at] ?? traveller.ask.keys[0]
+        shadow.refused(traveller.names[at] as string, policy, traveller.ask.cost, now())
+        // What is held back for those who have not told yet is free again as soon as they have.
+        const held = epoch.missing.length > 0 && epoch.limitOf(policy, redisNow()) !== policy.limit
+        return { policy: policy.name, waitMicros: held ? Math.min(waitMicros, beatMicros) : waitMicros, held }
+      })
       if (first === undefined) return traveller.settle(decision)
-      const named = [first.name, ...others.map(({ name }) => name)] as const
-      if (!held) {
-        denials.note(traveller.ask, traveller.names, named, waitMicros, { sent, answered: now() })
+      if (!first.held && !others.some(({ held }) => held)) {
+        denials.note(traveller.ask, traveller.names, [first, ...others], { sent, answered: now() })
         return traveller.settle(decision)
       }
-      const soon = Math.min(waitMicros, Duration.toMillis(beat) * 1000)
-      traveller.settle(Exit.fail(rateLimited(named, soon, "redis")))
+      const wait = Math.max(first.waitMicros, ...others.map(({ waitMicros }) => waitMicros))
+      traveller.settle(Exit.fail(rateLimited([first.policy, ...others.map(({ policy }) => policy)], wait, "redis")))
     }
 
     /** Nobody may guess what a strict policy has left while somebody may have spent what Redis does not know. */
