@@ -6,7 +6,8 @@
  *     })
  *
  * `describeLive(name, servers, body)` runs `body` inside a `describe` of that name when the URL of every
- * server in the list is set (`postgres`: DATABASE_URL, `redis`: REDIS_URL, `kafka`: KAFKA_BROKERS), and hands
+ * server in the list is set (`postgres`: DATABASE_URL, `redis`: REDIS_URL,
+ * `redis-cluster`: REDIS_CLUSTER_URL, `kafka`: KAFKA_BROKERS), and hands
  * it those values by server name. Otherwise `body` is not called at all, so it may connect while it is
  * collected; one skipped test stands for the suite, and the run ends by naming it and saying how to start its
  * servers. A variable set to "" counts as unset, as it does in `Settings`.
@@ -14,7 +15,12 @@
 import { describe, it } from "vitest"
 
 /** The variable that makes a server's suites live. */
-const variables = { postgres: "DATABASE_URL", redis: "REDIS_URL", kafka: "KAFKA_BROKERS" } as const
+const variables = {
+  postgres: "DATABASE_URL",
+  redis: "REDIS_URL",
+  "redis-cluster": "REDIS_CLUSTER_URL",
+  kafka: "KAFKA_BROKERS"
+} as const
 
 export type Server = keyof typeof variables
 

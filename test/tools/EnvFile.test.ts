@@ -19,7 +19,7 @@ const home = homeOf(folder, `${folder}/cache`)
 const listed = (url: string) => ({
   name: "redis" as const,
   variable: "REDIS_URL",
-  up: { pid: 7, url, log: "/log", notes: ["a note"] }
+  up: { process: "pid 7", url, log: "/log", notes: ["a note"] }
 })
 
 /** What a child of a shell that sourced the file sees. */
@@ -72,10 +72,10 @@ describe("Home", () => {
 
 describe("Record", () => {
   it("remembers each server by itself, and takes a spoilt page for an empty one", () => {
-    record(home, "redis", { ports: { client: 20_001 }, pid: 7 })
+    record(home, "redis", { ports: { client: 20_001 }, pids: [7] })
     record(home, "postgres", { ports: { client: 20_002 } })
     assert.deepStrictEqual(readRecord(home), {
-      redis: { ports: { client: 20_001 }, pid: 7 },
+      redis: { ports: { client: 20_001 }, pids: [7] },
       postgres: { ports: { client: 20_002 } }
     })
     fs.writeFileSync(`${home.dir}/servers.json`, `{"redis":{"ports`)

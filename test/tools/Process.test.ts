@@ -8,6 +8,7 @@ import { homeOf } from "../../tools/servers/Home.ts"
 import { kafkaServer } from "../../tools/servers/KafkaServer.ts"
 import { postgresServer } from "../../tools/servers/PostgresServer.ts"
 import { commandLine, findRunning, start, stop, tail } from "../../tools/servers/Process.ts"
+import { redisCluster } from "../../tools/servers/RedisCluster.ts"
 import { redisServer } from "../../tools/servers/RedisServer.ts"
 
 const folder = fs.mkdtempSync(`${os.tmpdir()}/cribwork-process-`)
@@ -39,7 +40,7 @@ describe("Process", () => {
   it("leaves a process alone that is not ours, whatever pid was written down", async () => {
     const foreign = await program(false)
     const pid = foreign.pid ?? 0
-    assert.isUndefined(findRunning(nobodys, pid))
+    assert.isEmpty(findRunning(nobodys, [pid], 1))
     assert.strictEqual(await stop(pid, nobodys, "SIGKILL", 1000), "stopped")
     assert.isTrue(ours(commandLine(pid)))
     foreign.kill("SIGTERM")
@@ -49,10 +50,10 @@ describe("Process", () => {
 
   it("finds ours when the record is lost or names somebody else", async () => {
     const child = await program(false)
-    assert.strictEqual(findRunning(ours, undefined)?.pid, child.pid)
-    assert.strictEqual(findRunning(ours, process.pid)?.pid, child.pid)
+    assert.strictEqual(findRunning(ours, [], 1)[0]?.pid, child.pid)
+    assert.strictEqual(findRunning(ours, [process.pid], 1)[0]?.pid, child.pid)
     assert.strictEqual(await stop(child.pid ?? 0, ours, "SIGTERM", 5000), "stopped")
-    assert.isUndefined(findRunning(ours, child.pid))
+    assert.isEmpty(findRunning(ours, [child.pid ?? 0], 1))
   })
 
   it("kills what does not leave when asked", async () => {
@@ -88,6 +89,14 @@ describe("servers know their own process", () => {
     assert.isFalse(owns(`/usr/bin/redis-server ${other.dir}/redis.conf`))
     assert.isFalse(owns("/usr/bin/redis-server 127.0.0.1:6379"))
     assert.isFalse(owns(`vim ${home.dir}/redis.conf`))
+    assert.isFalse(owns(""))
+  })
+
+  it("redis-cluster, each of its nodes by its configuration", () => {
+    const owns = (line: string) => redisCluster.owns(home, ports, line)
+    for (const node of [1, 2, 3]) assert.isTrue(owns(`redis-server ${home.dir}/redis-cluster-${node}/redis.conf`))
+    assert.isFalse(owns(`redis-server ${home.dir}/redis.conf`))
+    assert.isFalse(owns(`redis-server ${other.dir}/redis-cluster-1/redis.conf`))
     assert.isFalse(owns(""))
   })
 

@@ -3,7 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, it } from "@effect/vitest"
 import { Effect, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
-import { Redis } from "ioredis"
+import { Cluster, Redis } from "ioredis"
 import { Kafka, logLevel } from "kafkajs"
 
 import { describeLive } from "../support/Live.ts"
@@ -42,6 +42,24 @@ describeLive("servers (redis)", ["redis"], ({ redis }) => {
     try {
       await client.set(own, "kept", "EX", 60)
       assert.strictEqual(await client.getdel(own), "kept")
+    } finally {
+      client.disconnect()
+    }
+  })
+})
+
+describeLive("servers (redis-cluster)", ["redis-cluster"], ({ "redis-cluster": url }) => {
+  it("keeps what it is given on whichever of its masters, and serves every slot", async () => {
+    const [host = "", port] = url.slice("redis+cluster://".length).split(",", 1)[0]?.split(":") ?? []
+    const client = new Cluster([{ host, port: Number(port) }], { lazyConnect: true })
+    try {
+      await client.connect()
+      assert.lengthOf(client.nodes("master"), 3)
+      for (const key of ["a", "b", "c"]) {
+        await client.set(`${own}-${key}`, "kept", "EX", 60)
+        assert.strictEqual(await client.getdel(`${own}-${key}`), "kept")
+      }
+      assert.include(await client.cluster("INFO"), "cluster_slots_ok:16384")
     } finally {
       client.disconnect()
     }

@@ -2,7 +2,6 @@
  * `up`, `down` and `status`. Each may be repeated at will: it looks at what is there and does what is
  * missing. A server that fails keeps nobody else from starting; the exit code tells.
  */
-import type { ChildProcess } from "node:child_process"
 import { setTimeout as sleep } from "node:timers/promises"
 
 import { writeEnv } from "./EnvFile.ts"
@@ -11,14 +10,21 @@ import { kafkaServer } from "./KafkaServer.ts"
 import { choosePorts, isFree } from "./Ports.ts"
 import { postgresServer } from "./PostgresServer.ts"
 import { findRunning, start, stop, tail } from "./Process.ts"
+import type { Owns, Running } from "./Process.ts"
 import { during, say } from "./Progress.ts"
 import { readRecord, record } from "./Record.ts"
+import { redisCluster } from "./RedisCluster.ts"
 import { redisServer } from "./RedisServer.ts"
 import type { Name, Ports, Server } from "./Server.ts"
 import { textOf, Trouble } from "./Trouble.ts"
 
 /** In the order they are started in: the slowest last, so that the others are up meanwhile. */
-const servers: Readonly<Record<Name, Server>> = { postgres: postgresServer, redis: redisServer, kafka: kafkaServer }
+const servers: Readonly<Record<Name, Server>> = {
+  postgres: postgresServer,
+  redis: redisServer,
+  "redis-cluster": redisCluster,
+  kafka: kafkaServer
+}
 
 export const names = Object.keys(servers) as ReadonlyArray<Name>
 
@@ -26,12 +32,21 @@ export const exitCodes = { done: 0, failed: 1, usage: 2, notUp: 3 } as const
 
 const pollMillis = 100
 
-/** The process of `server`, if it runs and we know its ports. */
+/** The processes of `server` that run, and its ports if we know them. */
 const look = (home: Home, server: Server) => {
   const written = readRecord(home)[server.name]
   const ports: Ports = written?.ports ?? {}
   const owns = (line: string) => server.owns(home, ports, line)
-  return { ports, owns, running: findRunning(owns, written?.pid) }
+  const running = findRunning(owns, written?.pids ?? [], server.processes)
+  return { ports, owns, running, whole: running.length === server.processes }
+}
+
+const pids = (running: ReadonlyArray<Pick<Running, "pid">>) => `pid ${running.map(({ pid }) => pid).join(", ")}`
+
+/** Ends all of them at once, and says how the most stubborn went. */
+const stopAll = async (running: ReadonlyArray<Pick<Running, "pid">>, owns: Owns, server: Server) => {
+  const ways = await Promise.all(running.map(({ pid }) => stop(pid, owns, server.politeSignal, server.graceMillis)))
+  return ways.includes("killed") ? "killed" : "stopped"
 }
 
 const list = (home: Home) =>
@@ -39,15 +54,15 @@ const list = (home: Home) =>
     home,
     names.map((name) => {
       const server = servers[name]
-      const { ports, running } = look(home, server)
+      const { ports, running, whole } = look(home, server)
       return {
         name,
         variable: server.variable,
-        ...(running === undefined
+        ...(!whole
           ? {}
           : {
               up: {
-                pid: running.pid,
+                process: pids(running),
                 url: server.url(home, ports),
                 log: server.logFile(home),
                 notes: server.notes(ports)
@@ -81,9 +96,8 @@ const untilItAnswers = async (home: Home, server: Server, ports: Ports, alive: (
 const bringUp = async (home: Home, server: Server): Promise<() => Promise<string>> => {
   const before = look(home, server)
   const complete = server.roles.every((role) => before.ports[role] !== undefined)
-  if (before.running !== undefined && complete) {
-    const { pid, line } = before.running
-    const alive = () => findRunning(before.owns, pid) !== undefined
+  if (before.whole && complete) {
+    const alive = () => look(home, server).whole
     return async () => {
       try {
         await untilItAnswers(home, server, before.ports, alive)
@@ -94,31 +108,32 @@ const bringUp = async (home: Home, server: Server): Promise<() => Promise<string
           await bringUp(home, server)
         )()
       }
-      return `already up, pid ${pid}, ${line.split(" ")[0]}`
+      return `already up, ${pids(before.running)}, ${before.running[0]?.line.split(" ")[0]}`
     }
   }
-  // It runs, but the record of its ports is lost: we cannot tell anyone where.
-  if (before.running !== undefined) await stop(before.running.pid, before.owns, server.politeSignal, server.graceMillis)
+  // It lacks a process, or the record of its ports is lost and we cannot tell anyone where it is.
+  await stopAll(before.running, before.owns, server)
 
   const taken = names
     .filter((name) => name !== server.name)
     .flatMap((name) => Object.values(look(home, servers[name]).ports))
   const ports = await choosePorts(server.roles, before.ports, taken, home.id, isFree)
   record(home, server.name, { ports })
-  const command = await server.prepare(home, ports)
+  const commands = await server.prepare(home, ports)
   const begun = performance.now()
-  const child: ChildProcess = await start(command)
-  const pid = child.pid ?? 0
-  record(home, server.name, { ports, pid })
+  const children = await Promise.all(commands.map(start))
+  const running = children.map(({ pid = 0 }) => ({ pid }))
+  record(home, server.name, { ports, pids: running.map(({ pid }) => pid) })
   const owns = (line: string) => server.owns(home, ports, line)
+  const alive = () => children.every(({ exitCode, signalCode }) => exitCode === null && signalCode === null)
   return async () => {
     try {
-      await untilItAnswers(home, server, ports, () => child.exitCode === null && child.signalCode === null)
+      await untilItAnswers(home, server, ports, alive)
     } catch (error) {
-      await stop(pid, owns, server.politeSignal, server.graceMillis)
+      await stopAll(running, owns, server)
       throw error
     }
-    return `up in ${((performance.now() - begun) / 1000).toFixed(1)} s, pid ${pid}, ${command.argv[0]}`
+    return `up in ${((performance.now() - begun) / 1000).toFixed(1)} s, ${pids(running)}, ${commands[0]?.argv[0]}`
   }
 }
 
@@ -153,12 +168,10 @@ export const down = async (home: Home, wanted: ReadonlyArray<Name>): Promise<num
     const server = servers[name]
     const { ports, owns, running } = look(home, server)
     try {
-      if (running === undefined) say(`${name}: was not up`)
+      if (running.length === 0) say(`${name}: was not up`)
       else {
-        const how = await during(`waiting for ${name} to leave`, () =>
-          stop(running.pid, owns, server.politeSignal, server.graceMillis)
-        )
-        say(`${name}: ${how}, pid ${running.pid}`)
+        const how = await during(`waiting for ${name} to leave`, () => stopAll(running, owns, server))
+        say(`${name}: ${how}, ${pids(running)}`)
       }
       if (Object.keys(ports).length > 0) record(home, name, { ports })
       return true
@@ -179,14 +192,17 @@ export const status = async (home: Home, wanted: ReadonlyArray<Name>): Promise<n
   const rows = await Promise.all(
     wanted.map(async (name) => {
       const server = servers[name]
-      const { ports, running } = look(home, server)
-      if (running === undefined) return { up: false, text: `${name}: not up` }
+      const { ports, running, whole } = look(home, server)
+      if (!whole) {
+        const some = running.length === 0 ? "" : `, ${running.length} of ${server.processes} processes run`
+        return { up: false, text: `${name}: not up${some}` }
+      }
       const begun = performance.now()
       const answer = await server.ask(home, ports).then(
         () => `answers in ${Math.ceil(performance.now() - begun)} ms`,
         (error: unknown) => `does not answer: ${textOf(error)}`
       )
-      const where = `pid ${running.pid}, ${withoutPassword(server.url(home, ports))}`
+      const where = `${pids(running)}, ${withoutPassword(server.url(home, ports))}`
       return { up: answer.startsWith("answers"), text: `${name}: ${where}, ${answer}` }
     })
   )

@@ -9,7 +9,8 @@ export interface Listed {
   readonly name: Name
   readonly variable: string
   readonly up?: {
-    readonly pid: number
+    /** `pid 7`, or several. */
+    readonly process: string
     readonly url: string
     readonly log: string
     readonly notes: ReadonlyArray<string>
@@ -26,7 +27,7 @@ export const envText = (servers: ReadonlyArray<Listed>): string =>
       up === undefined
         ? [`# ${name} is not up: npm run servers -- up ${name}`]
         : [
-            `# ${name}: pid ${up.pid}, log ${up.log}`,
+            `# ${name}: ${up.process}, log ${up.log}`,
             ...up.notes.map((note) => `# ${name}: ${note}`),
             `export ${variable}=${quoted(up.url)}`
           ]

@@ -111,6 +111,7 @@ export const kafkaServer: Server = {
   name: "kafka",
   variable: "KAFKA_BROKERS",
   roles,
+  processes: 1,
   politeSignal: "SIGTERM",
   graceMillis,
   startMillis,
@@ -127,10 +128,12 @@ export const kafkaServer: Server = {
     const data = path.join(home.dir, "kafka")
     if (!fs.existsSync(data)) await format(java.program, jars, flags, named(ports), data)
     writeWhole(propertiesFile(home), propertiesText(kafkaProperties(named(ports), data)))
-    return {
-      argv: [java.program, ...flags, "-cp", `${jars}/*`, "kafka.Kafka", propertiesFile(home)],
-      log: logFile(home)
-    }
+    return [
+      {
+        argv: [java.program, ...flags, "-cp", `${jars}/*`, "kafka.Kafka", propertiesFile(home)],
+        log: logFile(home)
+      }
+    ]
   },
   url: (_, ports) => `127.0.0.1:${named(ports).client}`,
   ask: (_, ports) => askMetadata(named(ports).client),

@@ -134,6 +134,7 @@ export const postgresServer: Server = {
   name: "postgres",
   variable: "DATABASE_URL",
   roles: ["client"],
+  processes: 1,
   politeSignal: "SIGINT",
   graceMillis: 30_000,
   startMillis: 120_000,
@@ -152,18 +153,20 @@ export const postgresServer: Server = {
     }
     await clearTheWay(data)
     const settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200"]
-    return {
-      argv: [
-        programs.postgres,
-        "-D",
-        data,
-        "-p",
-        String(clientPort(ports)),
-        ...settings.flatMap((setting) => ["-c", setting])
-      ],
-      log: logFile(home),
-      ...(user === undefined ? {} : { user })
-    }
+    return [
+      {
+        argv: [
+          programs.postgres,
+          "-D",
+          data,
+          "-p",
+          String(clientPort(ports)),
+          ...settings.flatMap((setting) => ["-c", setting])
+        ],
+        log: logFile(home),
+        ...(user === undefined ? {} : { user })
+      }
+    ]
   },
   url: (home, ports) => urlOf(home, ports, database),
   ask: async (home, ports) => {

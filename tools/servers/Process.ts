@@ -44,13 +44,16 @@ const everyProcess = (): ReadonlyArray<Running> => {
     .map((row) => ({ pid: Number.parseInt(row, 10), line: row.trim().replace(/^\d+\s+/, "") }))
 }
 
-/** The process that `owns` recognises: the recorded one, or else any, when the record was lost or is stale. */
-export const findRunning = (owns: Owns, recorded: number | undefined): Running | undefined => {
-  if (recorded !== undefined) {
-    const line = commandLine(recorded)
-    if (owns(line)) return { pid: recorded, line }
-  }
-  return everyProcess().find(({ line }) => owns(line))
+/**
+ * The processes that `owns` recognises, `most` of them: the recorded ones, or else any, when the record was
+ * lost or is stale.
+ */
+export const findRunning = (owns: Owns, recorded: ReadonlyArray<number>, most: number): ReadonlyArray<Running> => {
+  const known = recorded.map((pid) => ({ pid, line: commandLine(pid) })).filter(({ line }) => owns(line))
+  if (known.length >= most) return known
+  return everyProcess()
+    .filter(({ line }) => owns(line))
+    .slice(0, most)
 }
 
 export interface Command {

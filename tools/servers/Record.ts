@@ -10,12 +10,13 @@ import type { Name } from "./Server.ts"
 
 const Entry = Schema.Struct({
   ports: Schema.Record(Schema.String, Schema.Int),
-  pid: Schema.optionalKey(Schema.Int)
+  pids: Schema.optionalKey(Schema.Array(Schema.Int))
 })
 
 const Notebook = Schema.Struct({
   postgres: Schema.optionalKey(Entry),
   redis: Schema.optionalKey(Entry),
+  "redis-cluster": Schema.optionalKey(Entry),
   kafka: Schema.optionalKey(Entry)
 })
 

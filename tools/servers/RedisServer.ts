@@ -15,7 +15,8 @@ const logFile = (home: Home) => path.join(home.dir, "redis.log")
 const configFile = (home: Home) => path.join(home.dir, "redis.conf")
 const clientPort = (ports: Ports) => ports["client"] ?? 0
 
-const find = async (): Promise<string> => {
+/** Where it is; installs it when it is missing and may be. */
+export const findRedis = async (): Promise<string> => {
   const found = which("redis-server")
   if (found !== undefined) return found
   if (canInstall()) {
@@ -51,6 +52,7 @@ export const redisServer: Server = {
   name: "redis",
   variable: "REDIS_URL",
   roles: ["client"],
+  processes: 1,
   politeSignal: "SIGTERM",
   graceMillis: 10_000,
   startMillis: 30_000,
@@ -63,10 +65,10 @@ export const redisServer: Server = {
     )
   },
   prepare: async (home, ports) => {
-    const program = await find()
+    const program = await findRedis()
     const version = redisVersion((await run(program, ["--version"])).output)
     writeWhole(configFile(home), redisConfig(home, ports, version))
-    return { argv: [program, configFile(home)], log: logFile(home) }
+    return [{ argv: [program, configFile(home)], log: logFile(home) }]
   },
   url: (_, ports) => `redis://127.0.0.1:${clientPort(ports)}`,
   ask: async (_, ports) => {
