@@ -2,7 +2,6 @@
 import { Effect, Layer } from "effect"
 
 import { topic } from "../../domain/payments/Settlement.ts"
-import * as SqlApiKeys from "../../layers/access/SqlApiKeys.ts"
 import * as SqlAuditLog from "../../layers/access/SqlAuditLog.ts"
 import * as KafkaJsEventBus from "../../layers/events/KafkaJsEventBus.ts"
 import * as SqlEventOutbox from "../../layers/events/SqlEventOutbox.ts"
@@ -55,7 +54,7 @@ export const books = Layer.mergeAll(
   SqlLedger.layer,
   SqlEventOutbox.layer,
   SqlTransactions.layer,
-  SqlApiKeys.layer.pipe(Layer.provideMerge(SqlAuditLog.layer)),
+  Levers.keys.pipe(Layer.provideMerge(SqlAuditLog.layer)),
   Levers.layer,
   keys,
   readiness
