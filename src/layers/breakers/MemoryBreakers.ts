@@ -3,7 +3,7 @@
  * fiber of its own while nothing is in flight: an open circuit costs nothing until somebody calls. Holds at
  * most `gatesMax` dependencies; beyond that the one declared first of those that are closed goes.
  */
-import { Context, Effect, Exit, Layer, PubSub, Result, Stream } from "effect"
+import { Context, Duration, Effect, Exit, Layer, PubSub, Result, Stream } from "effect"
 import type { Fiber } from "effect"
 
 import { Breaker, type State } from "../../domain/breakers/Breaker.ts"
@@ -23,9 +23,12 @@ const gatesMax = 1000
 /** State changes that a slow reader may lag behind; of more it misses the oldest. */
 const changesMax = 256
 
+/** The defaults are checked by themselves: whatever a dependency says, it needs a timeout. */
+const anyCall = { timeout: Duration.seconds(1) }
+
 const make = (defaults: Terms.Defaults) =>
   Effect.gen(function* () {
-    yield* Effect.fromResult(checked("any", Terms.resolve(defaults, { timeout: defaults.window })))
+    yield* Effect.fromResult(checked("any", Terms.resolve(defaults, anyCall)))
     const gates = new Map<string, Gate>()
     /** Orders for dependencies that are not declared yet. */
     const orders = new Map<string, Force>()

@@ -6,12 +6,13 @@
  */
 import { NodeHttpClient } from "@effect/platform-node"
 import type * as Undici from "@effect/platform-node/Undici"
-import { Clock, Context, DateTime, Duration, Effect, Layer, Metric, Option, Redacted, Result, Schema } from "effect"
+import { Clock, Context, Duration, Effect, Layer, Metric, Option, Redacted, Result, Schema } from "effect"
 import { Headers, HttpClient, HttpClientRequest, HttpTraceContext } from "effect/http"
 
 import { NotSent, Psp, PspError, Unknown } from "../../domain/payments/Psp.ts"
 import type { Capture, Captured } from "../../domain/payments/Psp.ts"
 import { classOf, judge } from "../../domain/payments/PspVerdict.ts"
+import { retryAfterOf } from "../platform/RetryAfter.ts"
 import { Settings } from "../platform/Settings.ts"
 import * as PspAnswer from "./PspAnswer.ts"
 
@@ -215,11 +216,4 @@ const inShort = (failure: { readonly message: string; readonly cause?: unknown }
   const { cause } = failure
   const words = cause instanceof Error ? `${"code" in cause ? `${cause.code} ` : ""}${cause.message}` : failure.message
   return words.slice(0, 200)
-}
-
-/** Seconds or a date (RFC 9110, 10.2.3); what is neither says nothing. A date that is past means now. */
-const retryAfterOf = (header: string | undefined, now: number): Option.Option<Duration.Duration> => {
-  if (header === undefined) return Option.none()
-  if (/^\d{1,9}$/.test(header.trim())) return Option.some(Duration.seconds(Number(header)))
-  return Option.map(DateTime.make(header), (date) => Duration.millis(Math.max(0, DateTime.toEpochMillis(date) - now)))
 }

@@ -1,0 +1,141 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Effect, Fiber, Layer } from "effect"
+import { HttpClient, type HttpClientRequest, HttpClientResponse } from "effect/http"
+import { TestClock } from "effect/testing"
+
+import { Breaker, BreakerError } from "../../src/domain/breakers/Breaker.ts"
+import { Breakers } from "../../src/domain/breakers/Breakers.ts"
+import * as Dependency from "../../src/domain/breakers/Dependency.ts"
+import * as Deadline from "../../src/domain/Deadline.ts"
+import * as HttpBreaker from "../../src/layers/breakers/HttpBreaker.ts"
+import * as MemoryBreakers from "../../src/layers/breakers/MemoryBreakers.ts"
+
+const layer = MemoryBreakers.layerWith({
+  failuresMax: 2,
+  window: Duration.seconds(1),
+  windowCap: Duration.seconds(30),
+  fleet: 10
+})
+const service = Dependency.make("b", "http", { timeout: Duration.seconds(5) })
+
+/** A client whose every answer the test decides, and what it was asked. */
+const answering = (answer: () => Response | undefined) => {
+  const asked: Array<HttpClientRequest.HttpClientRequest> = []
+  const client = HttpClient.make((request) => {
+    asked.push(request)
+    const response = answer()
+    return response === undefined ? Effect.never : Effect.succeed(HttpClientResponse.fromWeb(request, response))
+  })
+  return { asked, client }
+}
+
+const stateOf = Effect.flatMap(Breaker, (breaker) => Effect.map(breaker.permits(service), ({ state }) => state))
+const said = (status: number, body: unknown = {}, headers: Record<string, string> = {}) =>
+  new Response(JSON.stringify(body), { status, headers })
+const problem = (body: unknown) => said(503, body, { "content-type": "application/problem+json; charset=utf-8" })
+
+describe("HttpBreaker", () => {
+  it.effect("counts 5xx, 408, 429 and silence, and nothing that is the caller's fault", () =>
+    Effect.gen(function* () {
+      for (const [status, state] of [
+        [200, "closed"],
+        [404, "closed"],
+        [422, "closed"],
+        [501, "closed"],
+        [500, "open"],
+        [503, "open"],
+        [408, "open"],
+        [429, "open"]
+      ] as const) {
+        yield* Effect.gen(function* () {
+          const client = yield* HttpBreaker.wrap(answering(() => said(status)).client, service)
+          for (let n = 0; n < 2; n++) assert.strictEqual((yield* client.get("http://b/")).status, status)
+          assert.strictEqual(yield* stateOf, state, String(status))
+        }).pipe(Effect.provide(Layer.fresh(layer)))
+      }
+    })
+  )
+
+  it.effect("stays away for as long as the answer asks", () =>
+    Effect.gen(function* () {
+      const client = yield* HttpBreaker.wrap(answering(() => said(503, {}, { "retry-after": "9" })).client, service)
+      yield* client.get("http://b/")
+      yield* client.get("http://b/")
+      const { reason } = yield* Effect.flip(client.get("http://b/"))
+      assert(reason._tag === "CircuitOpen")
+      assert.isAtLeast(Duration.toMillis(reason.retryAfter), 9000)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("asks once, whatever comes of it", () =>
+    Effect.gen(function* () {
+      const { asked, client: bare } = answering(() => undefined)
+      const client = yield* HttpBreaker.wrap(bare, service)
+      const failed = yield* Effect.forkChild(Effect.flip(client.post("http://b/pay")), { startImmediately: true })
+      yield* TestClock.adjust("5 seconds")
+      const error = yield* Fiber.join(failed)
+      assert(error instanceof BreakerError && error.reason._tag === "CallTimedOut")
+      assert.strictEqual(asked.length, 1)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("tells its caller's deadline to our own services and to nobody else", () =>
+    Effect.gen(function* () {
+      const { asked, client: bare } = answering(() => said(200))
+      const other = Dependency.make("stranger", "http", service.policy)
+      const ours = yield* HttpBreaker.wrap(bare, service, { ours: true })
+      const theirs = yield* HttpBreaker.wrap(bare, other)
+      yield* Deadline.within("9 seconds")(Effect.andThen(ours.get("http://b/"), theirs.get("http://c/")))
+      yield* ours.get("http://b/")
+      assert.deepStrictEqual(
+        asked.map(({ headers }) => headers[Deadline.header]),
+        ["9000", undefined, undefined]
+      )
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("goes on with what a breaker of our own service said, and does not hold it against the service", () =>
+    Effect.gen(function* () {
+      const { client: bare } = answering(() =>
+        problem({
+          type: "/problems/dependency-unavailable",
+          title: "x",
+          dependency: "c",
+          path: ["c"],
+          retry_after_ms: 1500
+        })
+      )
+      const client = yield* HttpBreaker.wrap(bare, service, { ours: true })
+      for (let n = 0; n < 5; n++) {
+        const error = yield* Effect.flip(client.get("http://b/"))
+        assert.instanceOf(error, BreakerError)
+        assert.deepStrictEqual([error.dependency, error.path], ["c", ["b", "c"]])
+        assert(error.reason._tag === "CircuitOpen")
+        assert.strictEqual(Duration.toMillis(error.reason.retryAfter), 1500)
+      }
+      assert.strictEqual(yield* stateOf, "closed")
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("does not believe a stranger's problem, nor one that is none", () =>
+    Effect.gen(function* () {
+      const word = { type: "/problems/dependency-unavailable", dependency: "c", path: ["c"] }
+      const stranger = yield* HttpBreaker.wrap(answering(() => problem(word)).client, service)
+      assert.strictEqual((yield* stranger.get("http://b/")).status, 503)
+      const long = { ...word, path: Array.from({ length: 99 }, () => "c") }
+      const ours = yield* HttpBreaker.wrap(answering(() => problem(long)).client, service, { ours: true })
+      const response = yield* ours.get("http://b/")
+      assert.deepStrictEqual(yield* response.json, long, "the body can still be read")
+      assert.strictEqual(yield* stateOf, "open")
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("refuses a policy that cannot be kept before anything is asked", () =>
+    Effect.gen(function* () {
+      const wrong = Dependency.make("wrong", "http", { timeout: Duration.zero })
+      const refused = yield* Effect.flip(HttpBreaker.wrap(answering(() => said(200)).client, wrong))
+      assert.include(refused.message, "breaker wrong: the timeout must be positive")
+      yield* (yield* Breakers).declare(service)
+    }).pipe(Effect.provide(layer))
+  )
+})
