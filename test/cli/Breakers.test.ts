@@ -1,6 +1,8 @@
 /** `cribwork breakers` against the house itself: its API over HTTP, in memory, in this process. */
 import { spawn } from "node:child_process"
 import { once } from "node:events"
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
 import { createInterface } from "node:readline"
 
 import { assert, describe, it } from "@effect/vitest"
@@ -41,6 +43,31 @@ const declared = Effect.flatMap(Breakers, (breakers) =>
   breakers.declare(Dependency.make("psp", "http", { timeout: Duration.seconds(1) }))
 )
 
+/** What a server says whose one breaker is in this state. */
+const list = (state: string) =>
+  JSON.stringify({
+    data: [
+      {
+        dependency: "psp",
+        kind: "http",
+        process: "host:1:0a",
+        program: "worker",
+        state,
+        since_ms: 0,
+        retry_after_ms: 0,
+        in_flight: 0,
+        failures_in_row: 0,
+        failure_rate: null,
+        slow_rate: null,
+        admitted: 1,
+        force: null,
+        seen_ms_ago: 0
+      }
+    ],
+    next_cursor: null,
+    forces: []
+  })
+
 describe("cribwork breakers", () => {
   it.live("lists what processes tell, where to look first on top", () =>
     Effect.gen(function* () {
@@ -78,7 +105,7 @@ describe("cribwork breakers", () => {
       const lifted = yield* cribwork(["breakers", "force", "psp", "auto", ...why, "--json"], env)
       assert.deepInclude(parsed(lifted.stdout), { dependency: "psp", state: "auto", until: null })
 
-      for (const args of [["open"], ["closed"], ["auto", "--for", "1m"]]) {
+      for (const args of [["closed"], ["auto", "--for", "1m"]]) {
         const asked = yield* cribwork(["breakers", "force", "psp", ...args, ...why], env)
         assert.strictEqual(asked.code, 2)
         assert.include(asked.stderr, "For how long?")
@@ -87,7 +114,6 @@ describe("cribwork breakers", () => {
       assert.strictEqual(odd.code, 2)
       assert.include(odd.stderr, "up to 24h")
       assert.strictEqual((yield* cribwork(["breakers", "force", "psp", "open", "--for", "1m"], env)).code, 2)
-      assert.strictEqual((yield* cribwork(["breakers", "force", "psp", "ajar", "--for", "1m", ...why], env)).code, 2)
       const missing = yield* cribwork(["breakers", "force", "pps", "auto", ...why], env)
       assert.deepStrictEqual([missing.code, missing.stderr.split("\n")[0]], [3, "cribwork: No such breaker"])
       const reader = yield* environment(["ops:read"])
@@ -140,6 +166,36 @@ describe("cribwork breakers", () => {
       watching.kill("SIGINT")
       assert.deepStrictEqual(yield* Effect.promise(() => ended), [130, null])
     }).pipe(Effect.scoped, Effect.provide(house))
+  )
+
+  it.live("goes on watching past a server that is away for a while, and says so once", () =>
+    Effect.gen(function* () {
+      const away = JSON.stringify({ type: "/problems/unavailable", status: 503, title: "Unavailable" })
+      const script = [list("closed"), away, undefined, list("open")]
+      const server = createServer((request, response) => {
+        const answer = script.shift()
+        if (answer === undefined) request.socket.destroy()
+        else response.writeHead(answer === away ? 503 : 200, { "content-type": "application/json" }).end(answer)
+      })
+      yield* Effect.addFinalizer(() => Effect.sync(() => server.close().closeAllConnections()))
+      yield* Effect.promise(() => once(server.listen(0, "127.0.0.1"), "listening"))
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+      const { PATH } = process.env
+      const watching = spawn(process.execPath, [program, "breakers", "watch"], {
+        env: { PATH, CRIBWORK_URL: url, CRIBWORK_API_KEY: "k" },
+        stdio: ["ignore", "pipe", "pipe"]
+      })
+      yield* Effect.addFinalizer(() => Effect.sync(() => watching.kill("SIGKILL")))
+      let remarks = ""
+      watching.stderr.on("data", (chunk: Buffer) => (remarks += chunk.toString()))
+      const lines = createInterface(watching.stdout)[Symbol.asyncIterator]()
+      for (let line = ""; !line.includes("closed -> open");) {
+        const { done, value } = yield* Effect.promise(() => lines.next())
+        if (done === true) assert.fail(`it ended: ${remarks}`)
+        line = value
+      }
+      assert.lengthOf(remarks.match(/Asked again every 1s/g) ?? [], 1)
+    }).pipe(Effect.scoped)
   )
 
   it.live("stops watching when nobody reads any more", () =>
