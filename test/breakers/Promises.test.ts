@@ -1,0 +1,184 @@
+/** The promises that need many breakers, many seeds or many histories; the rest is in the suite and in the pure tests. */
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, DateTime, Deferred, Duration, Effect, Exit, Fiber, Random, Schema, Stream } from "effect"
+import { TestClock } from "effect/testing"
+
+import { Breaker } from "../../src/domain/breakers/Breaker.ts"
+import { Breakers } from "../../src/domain/breakers/Breakers.ts"
+import type { Transition } from "../../src/domain/breakers/Breakers.ts"
+import * as Dependency from "../../src/domain/breakers/Dependency.ts"
+import * as OpenWindow from "../../src/domain/breakers/OpenWindow.ts"
+import * as Terms from "../../src/domain/breakers/Terms.ts"
+import * as MemoryBreakers from "../../src/layers/breakers/MemoryBreakers.ts"
+
+const defaults = { failuresMax: 5, window: Duration.seconds(1), windowCap: Duration.seconds(30), fleet: 10 }
+const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
+
+const byExit: Dependency.Classify<string> = (exit) => ({ _tag: Exit.isSuccess(exit) ? "Success" : "Failure" })
+const write = (dependency: Dependency.Dependency) => Dependency.write(dependency, "call", { classify: byExit })
+
+/** The most that lie within `span` of each other. */
+const worst = (times: ReadonlyArray<number>, span: number) => {
+  const sorted = times.toSorted((a, b) => a - b)
+  let most = 0
+  let from = 0
+  for (let to = 0; to < sorted.length; to++) {
+    while ((sorted[to] ?? 0) - (sorted[from] ?? 0) >= span) from++
+    most = Math.max(most, to - from + 1)
+  }
+  return most
+}
+
+describe("1,000 breakers that open together", () => {
+  const bounds = { windowMillis: 20_000, windowCapMillis: 60_000 }
+
+  it("are allowed no shorter window than spreads them", () => {
+    const policy = { timeout: Duration.seconds(1), fleet: 1000, windowCap: Duration.minutes(1) }
+    const why = (window: Duration.Duration) => Terms.contradiction(Terms.resolve(defaults, { ...policy, window }))
+    assert.isUndefined(why(Duration.millis(bounds.windowMillis)))
+    assert.isString(why(Duration.millis(bounds.windowMillis - 1)))
+  })
+
+  it.effect("probe at most 20 at a time in any 100 ms, after the first opening and after the third", () =>
+    Effect.gen(function* () {
+      for (let seed = 0; seed < 200; seed++) {
+        for (const backoff of [0, 2]) {
+          const low = OpenWindow.grown(bounds, backoff)
+          const draw = Effect.map(Random.next, (chance) => OpenWindow.jittered(low, bounds, chance))
+          const times = yield* Effect.all(Array.from({ length: 1000 }, () => draw)).pipe(
+            Random.withSeed(`herd ${seed}`)
+          )
+          assert.isAtMost(worst(times, 100), 20, `seed ${seed}`)
+        }
+      }
+    })
+  )
+})
+
+describe("a dependency that hangs", () => {
+  it.effect("is left alone after its timeout, though one call in a hundred is answered", () =>
+    Effect.gen(function* () {
+      const breaker = yield* Breaker
+      const slow = Dependency.make("slow", "http", { timeout: Duration.seconds(1) })
+      // Five in a row never fail here: an answer comes after every fourth.
+      for (let n = 0; n < 100; n++) {
+        yield* Effect.forkChild(Effect.ignore(breaker.write(write(slow), Effect.never)), { startImmediately: true })
+        if (n % 4 === 3) {
+          yield* TestClock.adjust("1 millis")
+          yield* Effect.ignore(breaker.write(write(slow), Effect.void))
+        }
+      }
+      assert.strictEqual((yield* breaker.permits(slow)).state, "closed")
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* breaker.permits(slow)).state, "open")
+    }).pipe(Effect.provide(MemoryBreakers.layerWith(defaults)))
+  )
+})
+
+describe("breakers without calls", () => {
+  it.effect("keep no timer, open or closed, and drop those that nobody called for longest", () =>
+    Effect.gen(function* () {
+      const clock = yield* Clock.Clock
+      let sleeps = 0
+      const counting: Clock.Clock = Object.create(clock, {
+        sleep: { value: (duration: Duration.Duration) => (sleeps++, clock.sleep(duration)) }
+      }) as Clock.Clock
+      yield* Effect.gen(function* () {
+        const breaker = yield* Breaker
+        for (let n = 0; n < 50; n++) {
+          const one = Dependency.make(`one-${n}`, "http", { timeout: Duration.seconds(1) })
+          for (let call = 0; call < 5; call++) yield* Effect.ignore(breaker.write(write(one), Effect.fail("down")))
+          assert.strictEqual((yield* breaker.permits(one)).state, "open")
+        }
+      }).pipe(Effect.provide(MemoryBreakers.layerWith(defaults)), Effect.provideService(Clock.Clock, counting))
+      assert.strictEqual(sleeps, 0)
+    })
+  )
+})
+
+const event = Schema.Struct({
+  kind: Schema.Literals(["call", "call", "settle", "interrupt", "wait", "force", "hint"]),
+  fails: Schema.Boolean,
+  which: between(0, 20),
+  pause: between(0, 4000)
+})
+const edges = new Set([
+  "closed open",
+  "open half-open",
+  "half-open open",
+  "half-open ramping",
+  "ramping open",
+  "ramping closed",
+  ...["closed", "open", "half-open", "ramping", "forced-closed"].map((from) => `${from} forced-open`),
+  ...["closed", "open", "half-open", "ramping", "forced-open"].map((from) => `${from} forced-closed`),
+  "forced-open open",
+  "forced-closed closed"
+])
+
+describe("any history of calls, answers, pauses and orders", () => {
+  it.effect.prop(
+    "takes legal steps only, each told once and in order, and frees every slot",
+    { history: Schema.Array(event).check(Schema.isMaxLength(60)), seed: between(0, 1_000_000) },
+    ({ history, seed }) =>
+      Effect.gen(function* () {
+        const breaker = yield* Breaker
+        const breakers = yield* Breakers
+        const one = Dependency.make("one", "http", {
+          timeout: Duration.seconds(2),
+          trips: [
+            { _tag: "Consecutive", failures: 2 },
+            { _tag: "CountWindow", calls: 6, callsMin: 4, failureRate: 0.5 }
+          ],
+          windowCap: Duration.seconds(4),
+          ramp: { over: Duration.seconds(3), floor: 2 }
+        })
+        const told: Array<Transition> = []
+        yield* Effect.forkChild(
+          Stream.runForEach(breakers.changes, (one) => Effect.sync(() => told.push(one))),
+          { startImmediately: true }
+        )
+        yield* breakers.declare(one)
+        let running: Array<{
+          readonly fiber: Fiber.Fiber<unknown, unknown>
+          readonly gate: Deferred.Deferred<void, string>
+        }> = []
+        for (const { fails, kind, pause, which } of history) {
+          const [picked] = running.slice(which % Math.max(1, running.length))
+          if (kind === "wait") yield* TestClock.adjust(Duration.millis(pause))
+          else if (kind === "hint") yield* breakers.hint("one", Duration.millis(pause))
+          else if (kind === "force") {
+            const now = yield* Clock.currentTimeMillis
+            const until = DateTime.makeUnsafe(now + pause)
+            yield* breakers.force("one", which % 3 === 0 ? undefined : { to: fails ? "open" : "closed", until })
+          } else if (kind === "call") {
+            const gate = yield* Deferred.make<void, string>()
+            const fiber = yield* Effect.forkChild(Effect.exit(breaker.write(write(one), Deferred.await(gate))), {
+              startImmediately: true
+            })
+            running.push({ fiber, gate })
+          } else if (picked !== undefined) {
+            if (kind === "interrupt") yield* Fiber.interrupt(picked.fiber)
+            else if (fails) yield* Deferred.fail(picked.gate, "down")
+            else yield* Deferred.succeed(picked.gate, undefined)
+            yield* Effect.yieldNow
+          }
+          running = running.filter(({ fiber }) => fiber.pollUnsafe() === undefined)
+          const [snapshot] = yield* breakers.snapshots
+          assert.strictEqual(snapshot?.inFlight, running.length)
+        }
+        yield* Effect.forEach(running, ({ fiber }) => Fiber.interrupt(fiber))
+        yield* Effect.yieldNow
+        const [{ inFlight, state } = { inFlight: -1, state: "none" }] = yield* breakers.snapshots
+        assert.strictEqual(inFlight, 0)
+        yield* Effect.yieldNow
+        let at = "closed"
+        for (const { from, to } of told) {
+          assert.isTrue(edges.has(`${from} ${to}`), `${from} ${to}`)
+          assert.strictEqual(from, at)
+          at = to
+        }
+        assert.strictEqual(at, state)
+      }).pipe(Effect.scoped, Random.withSeed(seed), Effect.provide(MemoryBreakers.layerWith(defaults))),
+    { arbitrary: { runs: 60 } }
+  )
+})
