@@ -197,6 +197,28 @@ export const breakerSuite = (name: string, layer: Layer.Layer<Breaker | Breakers
     )
 
     promise(
+      "opens on answers that come, and come too late to be of use",
+      Effect.gen(function* () {
+        const slow = Dependency.make("slow", "http", {
+          ...policy,
+          slowAfter: Duration.seconds(2),
+          trips: [{ _tag: "CountWindow", calls: 4, callsMin: 4, slowRate: 0.5 }]
+        })
+        for (const [took, then] of [
+          ["1999 millis", "closed"],
+          ["1999 millis", "closed"],
+          ["2 seconds", "closed"],
+          ["2 seconds", "open"]
+        ] as const) {
+          const answered = yield* Effect.forkChild(call(Effect.sleep(took), slow), { startImmediately: true })
+          yield* TestClock.adjust(took)
+          yield* Fiber.join(answered)
+          assert.strictEqual(yield* stateOf(slow), then)
+        }
+      })
+    )
+
+    promise(
       "refuses a call that could outlast its caller's deadline, at once and without a mark",
       Effect.gen(function* () {
         let called = 0
