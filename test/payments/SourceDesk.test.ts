@@ -6,11 +6,19 @@ import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Duration, Effect, Layer, Option, Redacted } from "effect"
 import { FetchHttpClient, HttpClient, HttpClientRequest } from "effect/http"
 
-import { BreakerError } from "../../src/domain/breakers/Breaker.ts"
+import {
+  BreakerError,
+  BulkheadFull,
+  CallTimedOut,
+  CircuitOpen,
+  DeadlineTooShort
+} from "../../src/domain/breakers/Breaker.ts"
 import * as MemoryBreakers from "../../src/layers/breakers/MemoryBreakers.ts"
+import * as ScriptedBreakers from "../../src/layers/breakers/ScriptedBreakers.ts"
 import * as HttpPsp from "../../src/layers/payments/HttpPsp.ts"
 import * as MemoryKnownSources from "../../src/layers/payments/MemoryKnownSources.ts"
 import * as PspTwin from "../../src/layers/payments/PspTwin.ts"
+import * as ScriptedPsp from "../../src/layers/payments/ScriptedPsp.ts"
 import * as SourceDesk from "../../src/layers/payments/SourceDesk.ts"
 import * as Settings from "../../src/layers/platform/Settings.ts"
 
@@ -46,6 +54,20 @@ const desk = Layer.unwrap(
       Layer.provide(settings)
     )
   })
+)
+
+/** The same desk, of which the test writes what its breaker says. */
+const scripted = SourceDesk.layer.pipe(
+  Layer.provide([ScriptedPsp.layer, MemoryKnownSources.layer]),
+  Layer.provideMerge(
+    ScriptedBreakers.layerWith({
+      failuresMax: 5,
+      window: Duration.seconds(1),
+      windowCap: Duration.seconds(30),
+      fleet: 10
+    })
+  ),
+  Layer.provide(settings)
 )
 
 const find = (source: string) => Effect.flatMap(SourceDesk.SourceDesk, (sources) => sources.find(source))
@@ -95,5 +117,25 @@ describe("SourceDesk", () => {
         })
         assert.strictEqual(last4(again), "4242")
       }).pipe(Effect.provide(desk))
+  )
+
+  it.effect("serves what it last knew whatever the breaker refuses for", () =>
+    Effect.gen(function* () {
+      const script = yield* ScriptedBreakers.BreakerScript
+      assert.strictEqual((yield* find("tok_visa"))._tag, "Fresh")
+      const second = Duration.seconds(1)
+      const reasons = [
+        new CircuitOpen({ state: "half-open", retryAfter: second }),
+        new BulkheadFull({ inFlightMax: 8 }),
+        new DeadlineTooShort({ needs: second, left: Duration.zero }),
+        new CallTimedOut({ timeout: second })
+      ]
+      for (const reason of reasons) {
+        yield* script.next("psp", 2, { _tag: "Refused", reason })
+        assert.strictEqual((yield* find("tok_visa"))._tag, "Stale", reason._tag)
+        assert.strictEqual((yield* Effect.flip(find("tok_never_seen"))).reason, reason)
+      }
+      assert.strictEqual((yield* find("tok_visa"))._tag, "Fresh")
+    }).pipe(Effect.provide(scripted))
   )
 })
