@@ -266,6 +266,27 @@ export const breakerSuite = (name: string, layer: Layer.Layer<Breaker | Breakers
       })
     )
 
+    promise(
+      "leaves what went wrong on the span of whoever called",
+      Effect.gen(function* () {
+        const said: Array<string> = []
+        const span = yield* Effect.makeSpan("route")
+        const spoken = (event: string, _: bigint, { dependency, path }: Record<string, unknown> = {}) =>
+          void said.push(`${event} ${String(path ?? dependency)}`)
+        const noting = Object.assign(Object.create(span) as typeof span, { event: spoken })
+        const outer = call(call(Effect.fail("down"), named("inner")), named("outer"))
+        yield* Effect.repeat(Effect.ignore(outer), { times: 2 }).pipe(Effect.withParentSpan(noting))
+        assert.deepStrictEqual(said, [
+          "breaker.failed inner",
+          "breaker.failed outer > inner",
+          "breaker.failed inner",
+          "breaker.open inner",
+          "breaker.failed outer > inner",
+          "breaker.refused inner"
+        ])
+      })
+    )
+
     const advisory = Dependency.read<string>(psp, "brand", {
       authoritative: false,
       maxAge: "1 hour",

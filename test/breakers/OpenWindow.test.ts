@@ -37,6 +37,13 @@ describe("OpenWindow", () => {
     assert.deepStrictEqual([at(0), at(0.5), at(0.999999)], [15_000, 22_500, 29_999])
   })
 
+  it("spreads what lies between the window and a cap below its double", () => {
+    const bounds = { windowMillis: 20_000, windowCapMillis: 30_000 }
+    const at = (chance: number) => OpenWindow.jittered(20_000, bounds, chance)
+    assert.deepStrictEqual([at(0), at(0.5), at(0.999999)], [20_000, 25_000, 29_999])
+    assert.strictEqual(OpenWindow.jittered(40_000, bounds, 0.5), 30_000)
+  })
+
   it.effect.prop(
     "is the same as a schedule",
     { backoff: between(0, 20), base: between(1, 10_000), times: between(2, 100), seed: between(0, 1e6) },

@@ -92,7 +92,7 @@ export const make = (
         })
       })
       return Effect.onExit(
-        Effect.catchCause(call, (cause) => through(gate, cause)),
+        Effect.catchCause(call, (cause) => through(gate, cause, fiber)),
         (exit) => {
           if (admission !== undefined) {
             let outcome: Outcome = ignored
@@ -225,14 +225,16 @@ const breakerErrorOf = (cause: Cause.Cause<unknown>): BreakerError | undefined =
 }
 
 /** A failure on its way out learns that it came through here. */
-const through = <E>(gate: Gate, cause: Cause.Cause<E>): Effect.Effect<never, E | BreakerError> => {
+const through = <E>(gate: Gate, cause: Cause.Cause<E>, fiber: AnyFiber): Effect.Effect<never, E | BreakerError> => {
   if (Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause)
   const { name } = gate.dependency
   const spoken = breakerErrorOf(cause)
   if (spoken === undefined) {
     const below = pathOf(cause)
+    const path = [name, ...below] as const
     gate.note(below)
-    return Effect.failCause(Cause.annotate(cause, Context.make(FailedThrough, [name, ...below]), { overwrite: true }))
+    noteOnSpan(fiber, "breaker.failed", { dependency: path.at(-1), path: path.join(" > ") })
+    return Effect.failCause(Cause.annotate(cause, Context.make(FailedThrough, path), { overwrite: true }))
   }
   if (spoken.path[0] === name) return Effect.failCause(cause)
   gate.note(spoken.path)
