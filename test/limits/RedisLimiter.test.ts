@@ -5,6 +5,7 @@ import { Array as Arr, Context, Duration, Effect, Exit, Layer, Logger, Redacted,
 
 import { DecisionId, impossible, Limiter } from "../../src/domain/limits/Limiter.ts"
 import type { Ask, AskKey } from "../../src/domain/limits/Limiter.ts"
+import { Policy } from "../../src/domain/limits/Policy.ts"
 import { Batch, kinds } from "../../src/layers/limits/Batch.ts"
 import type { Answer, Kind } from "../../src/layers/limits/Batch.ts"
 import { Ids } from "../../src/layers/limits/Ids.ts"
@@ -15,6 +16,7 @@ import type { Named } from "../../src/layers/limits/Shadow.ts"
 import { windowsBounds } from "../../src/layers/limits/Windows.ts"
 import * as Redis from "../../src/layers/platform/Redis.ts"
 import { describeLive } from "../support/Live.ts"
+import { crowd, instance, worstWindow } from "./Crowd.ts"
 import { limiterSuite } from "./Limiter.suite.ts"
 import { askOf, Model, policy, reasonOf, Steps } from "./Model.ts"
 
@@ -212,6 +214,46 @@ describeLive("Limiter (redis)", ["redis"], ({ redis }) => {
       yield* limiter.reset(asked.keys)
       yield* limiter.take(asked)
     }).pipe(Effect.provide(live))
+  )
+
+  it.live("lends a hot key's units without ever passing the limit, and takes back what was not used", () =>
+    Effect.gen(function* () {
+      const windowMillis = 400
+      const leased = new Policy({
+        ...policy("leased", 400, windowMillis * 1000),
+        lease: { units: 40, ttl: Duration.millis(100) }
+      })
+      const asked: Ask = { keys: [{ policy: leased, key: [randomUUID()] }], cost: 1 }
+      const limiters = yield* Effect.all(Arr.replicate(instance(Redacted.make(redis), { deadline: patient }), 3))
+      const admitted = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const admitted = yield* crowd(limiters, asked, 1)
+          yield* Effect.sleep(windowMillis * 4)
+          return admitted
+        })
+      )
+      assert.isAtMost(worstWindow(admitted, windowMillis), leased.limit)
+      assert.isAbove(admitted.filter(({ source }) => source === "lease").length, admitted.length / 3)
+      // Four windows hold four limits; what was lent and not used is there for the others.
+      assert.isAbove(admitted.length, leased.limit * 3)
+      yield* Effect.sleep(windowMillis + 150)
+      const { quotas } = yield* limiters[0].peek(asked)
+      assert.strictEqual(quotas[0]?.remaining, leased.limit)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("takes a unit back into the lease it came from", () =>
+    Effect.gen(function* () {
+      const leased = new Policy({ ...policy("lent", 2000, hour), lease: { units: 20, ttl: Duration.seconds(30) } })
+      const asked: Ask = { keys: [{ policy: leased, key: [randomUUID()] }], cost: 1 }
+      const limiter = yield* instance(Redacted.make(redis), { deadline: patient })
+      let grant = yield* limiter.take(asked)
+      while (grant.source !== "lease") grant = yield* limiter.take(asked)
+      const left = grant.quotas[0]?.remaining
+      assert.strictEqual(yield* limiter.refund({ ...asked, id: grant.id }), 1)
+      assert.strictEqual(yield* limiter.refund({ ...asked, id: grant.id }), 0)
+      assert.strictEqual((yield* limiter.take(asked)).quotas[0]?.remaining, left)
+    }).pipe(Effect.scoped)
   )
 })
 

@@ -147,6 +147,25 @@ describe.runIf(RedisServer.installed)("RedisLimiter in an outage (needs redis-se
     })
   )
 
+  it.live("admits what it borrowed before, also under a strict policy, until the lease ends", () =>
+    Effect.gen(function* () {
+      const server = yield* started
+      const limiter = yield* instance(server.url)
+      const strict = new Policy({
+        ...policy("strict", 2000, hour),
+        outage: "strict",
+        lease: { units: 20, ttl: Duration.millis(600) }
+      })
+      const asked: Ask = { keys: [{ policy: strict, key: ["t"] }], cost: 1 }
+      while ((yield* limiter.take(asked)).source !== "lease") continue
+      yield* server.kill
+      yield* gone(limiter)
+      assert.strictEqual(yield* sourceOf(limiter, asked), "lease")
+      yield* Effect.sleep(600)
+      assert.strictEqual(yield* sourceOf(limiter, asked), "CannotDecide")
+    })
+  )
+
   it.live("divides a limit among the instances that were seen, and says when the next passes", () =>
     Effect.gen(function* () {
       const server = yield* started

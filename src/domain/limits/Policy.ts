@@ -8,6 +8,9 @@ export const limitMax = 1_000_000
 export const windowMin = Duration.millis(1)
 export const windowMax = Duration.days(1)
 
+/** Most units one process may borrow of a key at once. */
+export const leaseMax = 10_000
+
 /** Letters, digits and dashes, so that it stands in a key, a header and a label as it is. */
 export const PolicyName = Schema.String.check(Schema.isPattern(/^[a-z][a-z0-9-]{0,47}$/)).pipe(
   Schema.brand("cribwork/limits/PolicyName")
@@ -46,6 +49,16 @@ export class Policy extends Schema.Class<Policy>("cribwork/limits/Policy")({
   ),
   /** The most that one ask may cost; left out, only the limit bounds it. */
   costMax: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: limitMax }))),
+  /**
+   * For keys that one process asks for by the dozen: it may borrow up to `units` for `ttl` and admit from them
+   * without asking the store. A refusal then means no room beside what is borrowed.
+   */
+  lease: Schema.optionalKey(
+    Schema.Struct({
+      units: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: leaseMax })),
+      ttl: Schema.Duration
+    })
+  ),
   outage: Outage.pipe(Schema.withConstructorDefault(Effect.succeed("soft" as const))),
   /** Decides and counts, and never refuses: for trying a limit on real traffic before it bites. */
   observe: Schema.Boolean.pipe(Schema.withConstructorDefault(Effect.succeed(false)))

@@ -5,6 +5,7 @@ import { Quota } from "../../domain/limits/Limiter.ts"
 import type { AskKey, Grant, LimiterError } from "../../domain/limits/Limiter.ts"
 import type { Policy } from "../../domain/limits/Policy.ts"
 import type { Ids } from "./Ids.ts"
+import { lendMicros } from "./Leases.ts"
 import type { Named } from "./Shadow.ts"
 import { Granted, rateLimited } from "./Windows.ts"
 
@@ -12,8 +13,8 @@ import { Granted, rateLimited } from "./Windows.ts"
 export const asksMax = 64
 const unitsMax = 1000
 
-/** Whether the id was never sent before, may have been, or nothing is to be charged. */
-export const kinds = { fresh: 0, again: 1, look: 2 } as const
+/** Whether the id was never sent before, may have been, nothing is to be charged, or all of it is lent. */
+export const kinds = { fresh: 0, again: 1, look: 2, lease: 3 } as const
 export type Kind = (typeof kinds)[keyof typeof kinds]
 
 /** What `decide.lua` answers: 0 and its time, when it knows another epoch; else 1, its time, and the verdicts. */
@@ -71,7 +72,9 @@ export class Batch<Traveller extends Named & { readonly kind: Kind }> {
 
   values(epoch: string, ids: Ids, limitOf: (policy: Policy) => number): ReadonlyArray<string | number> {
     const values: Array<string | number> = [epoch]
-    for (const policy of this.#policies) values.push(limitOf(policy), policy.windowMicros, policy.observe ? 1 : 0)
+    for (const policy of this.#policies) {
+      values.push(limitOf(policy), policy.windowMicros, policy.observe ? 1 : 0, lendMicros(policy))
+    }
     for (const { ask, id, kind, names } of this.travellers) {
       values.push(ids.text(id), kind, ask.cost, names.length)
       for (const name of names) values.push(this.#places.get(name) as number)
@@ -111,4 +114,7 @@ export class Batch<Traveller extends Named & { readonly kind: Kind }> {
 }
 
 const sameRule = (one: Policy, other: Policy): boolean =>
-  one.limit === other.limit && one.windowMicros === other.windowMicros && one.observe === other.observe
+  one.limit === other.limit &&
+  one.windowMicros === other.windowMicros &&
+  one.observe === other.observe &&
+  lendMicros(one) === lendMicros(other)

@@ -134,6 +134,11 @@ export class Epochs {
     return epoch
   }
 
+  /** Whether one epoch decides about all of them: it always does on a single server. */
+  together(names: ReadonlyArray<string>): boolean {
+    return this.#clustered !== true || names.every((name) => this.of(name) === this.of(names[0] as string))
+  }
+
   /** Learns what stands behind the connection, and hears when it is lost: then no epoch is certain any more. */
   see(client: Client): void {
     this.#clustered = client.isCluster

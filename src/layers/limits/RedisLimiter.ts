@@ -9,26 +9,26 @@
  * instances may admit up to 2 - 1/n times a soft limit; a strict one is kept, and answers `CannotDecide`.
  */
 import { Clock, Duration, Effect, Exit, Layer, Schedule, Scheduler } from "effect"
+import type { Fiber } from "effect"
 
-import { impossible, Limiter } from "../../domain/limits/Limiter.ts"
-import type { Ask, Grant, LimiterError } from "../../domain/limits/Limiter.ts"
-import type { Policy } from "../../domain/limits/Policy.ts"
-import { Redis, RedisTimeout } from "../platform/Redis.ts"
-import type { RedisError } from "../platform/Redis.ts"
+import { impossible, Limiter, Quota } from "../../domain/limits/Limiter.ts"
+import type { Ask, AskKey, Grant, LimiterError } from "../../domain/limits/Limiter.ts"
+import { Redis } from "../platform/Redis.ts"
 import { Settings } from "../platform/Settings.ts"
-import { asksMax, Batch, kinds } from "./Batch.ts"
-import type { Answer, Decided, Kind } from "./Batch.ts"
+import { asksMax, kinds } from "./Batch.ts"
+import { Courier } from "./Courier.ts"
+import type { Traveller } from "./Courier.ts"
 import * as Decisions from "./Decisions.ts"
 import { Denials } from "./Denials.ts"
 import { Epochs } from "./Epochs.ts"
-import type { Epoch } from "./Epochs.ts"
 import { Heartbeat } from "./Heartbeat.ts"
 import * as Ids from "./Ids.ts"
 import { keyName } from "./KeyName.ts"
+import { Leases, lendMicros } from "./Leases.ts"
+import type { Lease } from "./Leases.ts"
 import { Script } from "./Script.ts"
 import { cannotDecide, Shadow } from "./Shadow.ts"
-import type { Named } from "./Shadow.ts"
-import { nowMicros, rateLimited, windowsBounds } from "./Windows.ts"
+import { Granted, nowMicros, windowsBounds } from "./Windows.ts"
 import type { WindowsBounds } from "./Windows.ts"
 
 export interface RedisLimiterOptions {
@@ -49,132 +49,68 @@ export interface RedisLimiterOptions {
   readonly denialsMax?: number
 }
 
-interface Traveller extends Named {
-  readonly kind: Kind
-  readonly settle: (decision: Exit.Exit<Grant, LimiterError>) => void
-  /** Its caller no longer waits: what was not sent need not be. */
-  gone: boolean
-}
-
-const deciding = new Script<Answer>("decide.lua")
 const refunding = new Script<number>("refund.lua")
 
 const make = (options: RedisLimiterOptions) =>
   Effect.gen(function* () {
-    const {
-      batchMax = asksMax,
-      beat = Duration.seconds(1),
-      deadline,
-      denialsMax = 10_000,
-      fleet = 1,
-      shadow: bounds
-    } = options
-    const beatMicros = Duration.toMillis(beat) * 1000
+    const { batchMax = asksMax, beat = Duration.seconds(1), deadline, denialsMax = 10_000, fleet = 1 } = options
     const redis = yield* Redis
     const clock = yield* Clock.Clock
     const now = () => nowMicros(clock)
     const run = Effect.runForkWith(yield* Effect.context<never>())
     const turns = (yield* Scheduler.Scheduler).makeDispatcher()
     const ids = yield* Ids.make
-    const shadow = new Shadow(bounds, ids)
+    const shadow = new Shadow(options.shadow, ids)
     const denials = new Denials(denialsMax)
+    const leases = new Leases()
     const heartbeat = new Heartbeat(redis, ids.instance, fleet, beat)
     const epochs = new Epochs({ redis, shadow, heartbeat, ids, fleet, scope: yield* Effect.scope, now })
-    /** Redis' clock when it last answered, and ours then: it is at least so much later as ours is. */
-    const met = { redis: 0, here: 0 }
-    const redisNow = () => met.redis + now() - met.here
+    const heldMicros = Duration.toMillis(beat) * 1000
+    const on = { redis, epochs, shadow, denials, ids, now, run, turns, deadline, batchMax, heldMicros }
+    const courier = new Courier(on)
 
-    const alone = (traveller: Traveller): Exit.Exit<Grant, LimiterError> =>
-      traveller.kind === kinds.look
-        ? shadow.peek(traveller, heartbeat.place, now())
-        : shadow.take(traveller, heartbeat.place, now())
-
-    const told = (epoch: Epoch, sent: number) => (traveller: Traveller, decided: Decided) => {
-      const { decision, full, remaining } = decided
-      if (remaining !== undefined) shadow.record(traveller, remaining, now())
-      const [first, ...others] = full.map(({ at, waitMicros }) => {
-        const { policy } = traveller.ask.keys[at] ?? traveller.ask.keys[0]
-        shadow.refused(traveller.names[at] as string, policy, traveller.ask.cost, now())
-        // What is held back for those who have not told yet is free again as soon as they have.
-        const held = epoch.missing.length > 0 && epoch.limitOf(policy, redisNow()) !== policy.limit
-        return { policy: policy.name, waitMicros: held ? Math.min(waitMicros, beatMicros) : waitMicros, held }
-      })
-      if (first === undefined) return traveller.settle(decision)
-      if (!first.held && !others.some(({ held }) => held)) {
-        denials.note(traveller.ask, traveller.names, [first, ...others], { sent, answered: now() })
-        return traveller.settle(decision)
-      }
-      const wait = Math.max(first.waitMicros, ...others.map(({ waitMicros }) => waitMicros))
-      traveller.settle(Exit.fail(rateLimited([first.policy, ...others.map(({ policy }) => policy)], wait, "redis")))
-    }
-
-    /** Nobody may guess what a strict policy has left while somebody may have spent what Redis does not know. */
-    const holdBack = (traveller: Traveller, epoch: Epoch): boolean => {
-      if (epoch.missing.length === 0) return false
-      const stuck = traveller.ask.keys.find(({ policy }) => epoch.limitOf(policy, redisNow()) === undefined)
-      if (stuck === undefined) return false
-      traveller.settle(Exit.fail(cannotDecide(`${stuck.policy.name} waits for what Redis was not told yet`)))
-      return true
-    }
-
-    const ask = (batch: Batch<Traveller>, epoch: Epoch) =>
-      redis.use(deadline, (client) => {
-        epochs.see(client)
-        const limitOf = (policy: Policy) => epoch.limitOf(policy, redisNow()) ?? 0
-        return deciding.run(client, batch.keys(epoch.key), batch.values(epoch.known ?? "", ids, limitOf))
-      })
-
-    /** What it must know first is told first, in the same deadline; a lost epoch charged nothing. */
-    const askAfter = (batch: Batch<Traveller>, epoch: Epoch): Effect.Effect<Answer, RedisError> =>
-      Effect.andThen(
-        epochs.tell(epoch),
-        Effect.suspend(() => {
-          for (const traveller of batch.travellers) holdBack(traveller, epoch)
-          return ask(batch, epoch)
-        })
-      ).pipe(Effect.timeoutOrElse({ duration: deadline, orElse: () => Effect.fail(new RedisTimeout({ deadline })) }))
-
-    const send = (batch: Batch<Traveller>, epoch: Epoch): Effect.Effect<void> => {
-      const sent = now()
-      const asked = epochs.isBehind(epoch)
-        ? askAfter(batch, epoch)
-        : Effect.flatMap(ask(batch, epoch), (answer) => {
-            if (answer[0] === 1) return Effect.succeed(answer)
-            epochs.doubt()
-            return askAfter(batch, epoch)
-          })
-      return Effect.matchEffect(asked, {
-        onSuccess: (answer) =>
-          Effect.sync(() => {
-            met.redis = answer[1]
-            met.here = now()
-            if (answer[0] === 1) batch.read(answer, ids, told(epoch, sent))
-            else for (const traveller of batch.travellers) traveller.settle(alone(traveller))
-          }),
-        onFailure: () =>
-          Effect.sync(() => {
-            for (const traveller of batch.travellers) traveller.settle(alone(traveller))
-          })
+    /** Asks for a lease of a key that grew hot, on the next trip. */
+    const borrow = (key: AskKey, name: string, units: number) => {
+      const id = ids.next()
+      const { policy } = key
+      courier.take({
+        ask: { keys: [key], cost: units },
+        names: [name],
+        id,
+        kind: kinds.lease,
+        alone: () => Exit.fail(cannotDecide("nothing is lent while Redis is away")),
+        settle: (decision, _, sent) => {
+          const quota = Exit.isSuccess(decision) ? decision.value.quotas[0] : undefined
+          if (quota === undefined) return leases.lent(name, undefined, now())
+          const until = sent + lendMicros(policy)
+          const beside = quota.remaining
+          const resetMicros = Duration.toMillis(quota.resetAfter) * 1000
+          leases.lent(name, { name, policy, id, units, until, beside, resetMicros, used: 0, uses: new Map() }, now())
+        },
+        gone: false
       })
     }
 
-    let waiting: Array<Traveller> = []
-    const depart = () => {
-      const travellers = waiting
-      waiting = []
-      const open = new Map<Epoch, Batch<Traveller>>()
-      for (const traveller of travellers) {
-        if (traveller.gone) continue
-        const epoch = epochs.of(traveller.names[0] as string)
-        if (holdBack(traveller, epoch)) continue
-        const batch = open.get(epoch)
-        if (batch?.add(traveller) === true) continue
-        if (batch !== undefined) run(send(batch, epoch))
-        const next = new Batch<Traveller>(batchMax)
-        next.add(traveller)
-        open.set(epoch, next)
-      }
-      for (const [epoch, batch] of open) run(send(batch, epoch))
+    /** What was not used, from its end: the first units of a lease are those that were. */
+    const handBack = (lease: Lease) =>
+      Effect.suspend(() => {
+        shadow.shrink(lease.name, lease.id, lease.used)
+        const id = ids.text(lease.id)
+        const unused = Array.from({ length: lease.units - lease.used }, (_, place) => lease.used + place)
+        const members = unused.map((unit) => (unit === 0 ? id : `${id}#${unit}`))
+        return redis.use(deadline, (client) => client.zrem(lease.name, ...members))
+      }).pipe(Effect.ignore)
+
+    const fromLeases = (ask: Ask, names: ReadonlyArray<string>): Exit.Exit<Grant> | undefined => {
+      const id = ids.next()
+      const taken = leases.take(ask, names, id, now())
+      if (taken === undefined) return undefined
+      const quotas = ask.keys.map(({ policy }, place) => {
+        const lease = taken.find(({ name }) => name === names[place])
+        const left = lease === undefined ? 0 : lease.beside + lease.units - lease.used
+        return new Quota(policy, left, Math.max(0, lease?.resetMicros ?? 0))
+      })
+      return Exit.succeed(new Granted(ids, id, quotas, "lease"))
     }
 
     const decide = (ask: Ask, peeked: boolean) =>
@@ -183,12 +119,13 @@ const make = (options: RedisLimiterOptions) =>
         if (never !== undefined) return Effect.fail(never)
         let spelled: ReadonlyArray<string> | undefined
         const names = () => (spelled ??= ask.keys.map(keyName))
+        const lends = !peeked && ask.id === undefined && ask.keys.every(({ policy }) => policy.lease !== undefined)
         // One that was charged before is admitted again, also when nothing else would be.
-        const denied = ask.id === undefined ? denials.find(ask, names, now()) : undefined
-        if (denied !== undefined) {
-          Decisions.count(denied, peeked, fiber.context)
-          return denied
-        }
+        const here =
+          ask.id !== undefined
+            ? undefined
+            : ((lends ? fromLeases(ask, names()) : undefined) ?? denials.find(ask, names, now()))
+        if (here !== undefined) return counted(here, peeked, fiber)
         return Effect.callback<Grant, LimiterError>((resume) => {
           const fresh = ask.id === undefined ? kinds.fresh : kinds.again
           let settled = false
@@ -197,15 +134,23 @@ const make = (options: RedisLimiterOptions) =>
             names: names(),
             id: ask.id === undefined ? ids.next() : ids.read(ask.id),
             kind: peeked ? kinds.look : fresh,
-            settle: (decision) => {
+            settle: (decision, remaining) => {
               if (settled) return
               settled = true
-              Decisions.count(decision, peeked, fiber.context)
-              resume(decision)
+              if (lends && remaining !== undefined) {
+                for (const [place, key] of ask.keys.entries()) {
+                  const name = traveller.names[place] as string
+                  const units = leases.borrow(name, key.policy, ask.cost, remaining[place] ?? 0, now())
+                  if (units > 0) borrow(key, name, units)
+                }
+              }
+              resume(counted(decision, peeked, fiber))
             },
+            alone: () =>
+              peeked ? shadow.peek(traveller, heartbeat.place, now()) : shadow.take(traveller, heartbeat.place, now()),
             gone: false
           }
-          if (waiting.push(traveller) === 1) turns.scheduleTask(depart, 0)
+          courier.take(traveller)
           return Effect.sync(() => {
             traveller.gone = true
           })
@@ -213,10 +158,12 @@ const make = (options: RedisLimiterOptions) =>
       })
 
     const look = Effect.gen(function* () {
+      yield* Effect.forEach(leases.over(now()), handBack, { discard: true })
       if (yield* heartbeat.beat) epochs.doubt()
       yield* Effect.forEach(epochs.unsettled, (epoch) => epochs.tell(epoch), { discard: true })
     }).pipe(Effect.ignore)
-    yield* Effect.acquireRelease(look, () => heartbeat.leave)
+    const leave = Effect.suspend(() => Effect.forEach(leases.over(Number.POSITIVE_INFINITY), handBack))
+    yield* Effect.acquireRelease(look, () => Effect.andThen(leave, heartbeat.leave))
     yield* Effect.forkScoped(Effect.repeat(Effect.delay(look, beat), Schedule.forever))
 
     return Limiter.of({
@@ -225,7 +172,9 @@ const make = (options: RedisLimiterOptions) =>
       refund: (spent) =>
         Effect.suspend(() => {
           const names = spent.keys.map(keyName)
-          const here = shadow.refund({ ask: spent, names, id: ids.read(spent.id) }, now())
+          const id = ids.read(spent.id)
+          const lent = typeof id === "number" ? names.map((name) => leases.refund(name, id)) : []
+          const here = Math.max(shadow.refund({ ask: spent, names, id }, now()), ...lent)
           return Effect.matchEffect(
             redis.use(deadline, (client) => refunding.run(client, names, [spent.id, spent.cost])),
             {
@@ -242,6 +191,7 @@ const make = (options: RedisLimiterOptions) =>
         Effect.suspend(() => {
           const names = keys.map(keyName)
           shadow.reset(names)
+          leases.reset(names)
           return redis
             .use(deadline, (client) => client.del(...names))
             .pipe(
@@ -251,6 +201,15 @@ const make = (options: RedisLimiterOptions) =>
         })
     })
   })
+
+const counted = (
+  decision: Exit.Exit<Grant, LimiterError>,
+  peeked: boolean,
+  { context }: Fiber.Fiber<unknown, unknown>
+): Exit.Exit<Grant, LimiterError> => {
+  Decisions.count(decision, peeked, context)
+  return decision
+}
 
 export const layerWith = (options: RedisLimiterOptions): Layer.Layer<Limiter, never, Redis> =>
   Layer.effect(Limiter, make(options))

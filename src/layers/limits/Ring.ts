@@ -75,8 +75,12 @@ export class Ring {
     this.#cut()
   }
 
-  /** Adds a decision. Beyond `limit` units the oldest make room, so that a key never outgrows its policy. */
-  push(stamp: number, cost: number, id: RingId, limit: number): void {
+  /**
+   * Adds a decision. Beyond `limit` units the oldest make room, so that a key never outgrows its policy. A stamp
+   * that lies before the newest, which may be ahead of its time, is taken for that: it leaves later than it must.
+   */
+  push(at: number, cost: number, id: RingId, limit: number): void {
+    const stamp = Math.max(at, this.newest)
     while (this.size > 0 && this.#units + cost > limit) this.#drop()
     this.#cut()
     if (this.#stamps.length === 0) {
@@ -105,6 +109,15 @@ export class Ring {
     if (typeof id === "string") this.#brought?.delete(id)
     this.#cut()
     return cost
+  }
+
+  /** Leaves `cost` units of a decision. */
+  shrink(id: RingId, cost: number): void {
+    const place = this.#ids.lastIndexOf(id)
+    if (place < this.#head || cost >= (this.#costs[place] as number)) return
+    if (cost === 0) return void this.remove(id)
+    this.#units -= (this.#costs[place] as number) - cost
+    this.#costs[place] = cost
   }
 
   /** Every decision, oldest first. */

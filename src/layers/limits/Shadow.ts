@@ -61,19 +61,27 @@ export class Shadow {
     return this.#table.lostUntil <= now
   }
 
-  /** Redis charged it: `remaining` is what it then had left under each key, less than nothing where it did not. */
-  record({ ask, id, names }: Named, remaining: ReadonlyArray<number>, now: number): void {
+  /**
+   * Redis charged it: `remaining` is what it then had left under each key, less than nothing where it did not. What is lent counts
+   * from its last possible use.
+   */
+  record({ ask, id, names }: Named, remaining: ReadonlyArray<number>, now: number, lentMicros = 0): void {
     this.#find(ask, names, now)
     this.#table.begin()
     for (let place = 0; place < names.length; place++) {
       const { policy } = ask.keys[place] as Ask["keys"][number]
       const left = remaining[place] as number
       if (left < 0) continue
-      const entry = this.#table.charge(names[place] as string, policy, ask.cost, id, now)
+      const entry = this.#table.charge(names[place] as string, policy, ask.cost, id, now + lentMicros)
       entry.others = Math.max(0, policy.limit - left - entry.ring.units)
       entry.othersUntil = now + policy.windowMicros
     }
     this.#table.sweep(now)
+  }
+
+  /** A lease went back, but for what was used of it. */
+  shrink(name: string, id: RingId, cost: number): void {
+    this.#table.find(name, Number.NEGATIVE_INFINITY)?.ring.shrink(id, cost)
   }
 
   /** Redis had no room for `cost` here. Remembered only of a key that is known: a flood of refusals adds none. */

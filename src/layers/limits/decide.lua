@@ -2,9 +2,11 @@
 --
 -- KEYS    the epoch, then the distinct keys of all asks, one sorted set each: members are units, scores the
 --         microsecond of their admission
--- ARGV    the epoch that the caller knows; for each key its limit, its window (microseconds) and 1 if it only
---         observes; then for each ask: id, kind, cost, number of keys, and their places (from 1)
---         kinds: 0 charge under an id that was never sent before, 1 charge under one that may have been, 2 look
+-- ARGV    the epoch that the caller knows; for each key its limit, its window (microseconds), 1 if it only
+--         observes, and for how long it is lent (microseconds); then for each ask: id, kind, cost, number of
+--         keys, and their places (from 1)
+--         kinds: 0 charge under an id that was never sent before, 1 charge under one that may have been, 2 look,
+--         3 lend: charge it all, dated at its last possible use
 -- answer  another epoch:   0, now
 --         otherwise:       1, now, and for each ask one of
 --           admitted       1, then remaining and reset for each key (remaining -1: only observed, and full)
@@ -22,12 +24,13 @@ local valuesMax = 2000
 local staleMax = 64
 
 local keys = #KEYS - 1
-local limits, windows, observed = {}, {}, {}
+local limits, windows, observed, lent = {}, {}, {}, {}
 local counts, live, stale, oldest, units, lastAsk = {}, {}, {}, {}, {}, {}
 for place = 1, keys do
   local key = KEYS[place + 1]
-  local window = tonumber(ARGV[3 * place])
-  limits[place], windows[place], observed[place] = tonumber(ARGV[3 * place - 1]), window, ARGV[3 * place + 1] == '1'
+  local window = tonumber(ARGV[4 * place - 1])
+  limits[place], windows[place] = tonumber(ARGV[4 * place - 2]), window
+  observed[place], lent[place] = ARGV[4 * place] == '1', tonumber(ARGV[4 * place + 1])
   local all = redis.call('ZCARD', key)
   local count = 0
   if all > 0 then
@@ -61,7 +64,7 @@ end
 local answer = { 1, now }
 local function say(value) answer[#answer + 1] = value end
 
-local at, ask = 3 * keys + 2, 0
+local at, ask = 4 * keys + 2, 0
 while at <= #ARGV do
   local id, kind, cost, asked = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local first = at + 4
@@ -102,11 +105,12 @@ while at <= #ARGV do
       if not before and lastAsk[place] ~= ask then -- A key that is named twice is charged once.
         full = counts[place] + cost > limits[place]
         if kind ~= '2' and not full then
-          local list = units[place]
-          list[#list + 1] = now
+          local list, last = units[place], now
+          if kind == '3' then last = now + lent[place] end
+          list[#list + 1] = last
           list[#list + 1] = member
           for unit = 2, cost do
-            list[#list + 1] = now
+            list[#list + 1] = last
             list[#list + 1] = member .. '#' .. (unit - 1)
             if #list >= valuesMax then
               write(place)
@@ -130,7 +134,7 @@ for place = 1, keys do
   if counts[place] > live[place] then
     write(place)
     -- Longer than the window: a key that counts outlives its newest unit, and never for long.
-    redis.call('PEXPIRE', KEYS[place + 1], math.ceil(windows[place] / 1000) + 1000)
+    redis.call('PEXPIRE', KEYS[place + 1], math.ceil((windows[place] + lent[place]) / 1000) + 1000)
   end
 end
 return answer

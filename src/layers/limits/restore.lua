@@ -42,12 +42,12 @@ end
 
 for place = 4, #KEYS do
   local window, decisions = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
-  local units = {}
+  local units, latest = {}, now
   at = at + 2
   for _ = 1, decisions do
     -- An age was true when it was sent; by now the unit is older, and leaves later than it might.
     local score, cost, member = now - tonumber(ARGV[at]), tonumber(ARGV[at + 1]), ARGV[at + 2]
-    at = at + 3
+    at, latest = at + 3, math.max(latest, score)
     for unit = 1, cost do
       units[#units + 1] = score
       units[#units + 1] = unit == 1 and member or member .. '#' .. (unit - 1)
@@ -58,7 +58,8 @@ for place = 4, #KEYS do
     end
   end
   if #units > 0 then redis.call('ZADD', KEYS[place], 'NX', unpack(units)) end
-  redis.call('PEXPIRE', KEYS[place], math.ceil(window / 1000) + 1000)
+  local wanted = math.ceil((latest - now + window) / 1000) + 1000
+  if redis.call('PTTL', KEYS[place]) < wanted then redis.call('PEXPIRE', KEYS[place], wanted) end
 end
 
 if last and young then redis.call('SADD', KEYS[3], instance) end
