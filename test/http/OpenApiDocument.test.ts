@@ -50,7 +50,9 @@ describe("OpenApiDocument", () => {
     assert.deepStrictEqual(problemsAt(write, 415), ["unsupported-media-type"])
     assert.deepStrictEqual(problemsAt(write, 422), ["invalid-request"])
     assert.deepStrictEqual([...problemsAt(write, 400)].toSorted(), ["malformed-json", "malformed-request"])
-    assert.deepStrictEqual([...problemsAt(write, 503)].toSorted(), ["overloaded", "unavailable"])
+    const away = ["deadline-too-short", "dependency-unavailable", "overloaded", "unavailable"]
+    assert.deepStrictEqual([...problemsAt(write, 503)].toSorted(), away)
+    assert.deepStrictEqual(problemsAt(write, 504), ["dependency-timeout"])
     for (const document of [trial, house]) {
       for (const operation of Object.values(document.paths).flatMap((methods) => Object.values(methods))) {
         assert.deepStrictEqual(problemsAt(operation, 500), ["internal"])

@@ -1,7 +1,7 @@
 /** An api with a route for each way a route can end, behind the house's own door, on a real server. */
 import { createConnection } from "node:net"
 
-import { ConfigProvider, Duration, Effect, Fiber, Layer, Logger, Redacted, Schema } from "effect"
+import { ConfigProvider, Duration, Effect, Fiber, identity, Layer, Logger, Redacted, Schema } from "effect"
 import { HttpServer } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiSchema } from "effect/http-api"
 
@@ -17,13 +17,19 @@ import {
   Metered,
   NeededScope
 } from "../../src/domain/api/Edge.ts"
+import { problemOf } from "../../src/domain/api/Failure.ts"
 import * as Problem from "../../src/domain/api/Problem.ts"
 import { type ProblemName, problemNames } from "../../src/domain/api/ProblemTable.ts"
+import { Breaker, type BreakerError } from "../../src/domain/breakers/Breaker.ts"
+import type * as Circuit from "../../src/domain/breakers/Circuit.ts"
+import * as Dependency from "../../src/domain/breakers/Dependency.ts"
 import * as Deadline from "../../src/domain/Deadline.ts"
 import { TenantId, UserId } from "../../src/domain/Ids.ts"
 import type { Limiter } from "../../src/domain/limits/Limiter.ts"
+import { LedgerUnavailable } from "../../src/domain/payments/Ledger.ts"
 import * as MemoryApiKeys from "../../src/layers/access/MemoryApiKeys.ts"
 import * as MemoryAuditLog from "../../src/layers/access/MemoryAuditLog.ts"
+import * as MemoryBreakers from "../../src/layers/breakers/MemoryBreakers.ts"
 import * as Authentication from "../../src/layers/http/Authentication.ts"
 import * as EdgeProblems from "../../src/layers/http/EdgeProblems.ts"
 import * as Server from "../../src/layers/http/Server.ts"
@@ -54,6 +60,13 @@ export const samples: { readonly [N in ProblemName]: Problem.Problem & { readonl
   "headers-too-large": new Problem.HeadersTooLarge({}),
   internal: new Problem.Internal({}),
   unavailable: new Problem.Unavailable({ retry_after_ms: 1500 }),
+  "dependency-unavailable": new Problem.DependencyUnavailable({
+    dependency: "redis",
+    path: ["postgres", "redis"],
+    retry_after_ms: 7
+  }),
+  "deadline-too-short": new Problem.DeadlineTooShort({ dependency: "psp", path: ["psp"], needs_ms: 10, left_ms: 0 }),
+  "dependency-timeout": new Problem.DependencyTimeout({ dependency: "psp", path: ["psp"] }),
   "not-ready": new Problem.NotReady({ dependencies: [{ name: "postgres", ready: false }] }),
   overloaded: new Problem.Overloaded({ retry_after_ms: 1 }),
   "idempotency-key-missing": new Problem.IdempotencyKeyMissing({}),
@@ -132,7 +145,11 @@ const open = HttpApiGroup.make("open")
     }),
     HttpApiEndpoint.get("big", "/big", { success: Schema.String }),
     HttpApiEndpoint.get("trace", "/trace", { success: Schema.NullOr(Schema.String) }),
-    HttpApiEndpoint.get("left", "/left", { success: Schema.NullOr(Schema.Finite) })
+    HttpApiEndpoint.get("left", "/left", { success: Schema.NullOr(Schema.Finite) }),
+    HttpApiEndpoint.get("through", "/through/:how", {
+      params: { how: Schema.Literals(["failing", "hanging", "hurried", "wrapped"]) },
+      success: Schema.String
+    })
   )
   .middleware(Metered)
 
@@ -165,9 +182,29 @@ const opened = HttpApiBuilder.group(TrialApi, "open", (handlers) =>
       Effect.forkChild(Deadline.left).pipe(
         Effect.flatMap(Fiber.join),
         Effect.map((left) => (left === undefined ? null : Duration.toMillis(left)))
-      )
+      ),
+    through: ({ params }) => lookedUp(params.how)
   })
 )
+
+const ledger = Dependency.make("ledger", "test", {
+  timeout: Duration.millis(50),
+  window: Duration.seconds(30),
+  windowCap: Duration.minutes(1)
+})
+const books = Dependency.make("books", "test", { timeout: Duration.seconds(1) })
+const classify = (): Circuit.Outcome => ({ _tag: "Failure" })
+const balance = Dependency.read<LedgerUnavailable>(ledger, "balance", { authoritative: true, classify })
+const look = Dependency.read<LedgerUnavailable | BreakerError>(books, "look", { authoritative: true, classify })
+
+const gone = Effect.fail(new LedgerUnavailable({ cause: new Error("hunter2") }))
+
+/** Books that ask a ledger, each behind its breaker. */
+const lookedUp = (how: "failing" | "hanging" | "hurried" | "wrapped") =>
+  Effect.flatMap(Breaker, (breaker) => {
+    const asked = breaker.read(look, breaker.read(balance, how === "hanging" ? Effect.never : gone))
+    return how === "wrapped" ? Effect.mapError(asked, (cause) => new LedgerUnavailable({ cause })) : asked
+  }).pipe(how === "hurried" ? Deadline.within("20 millis") : identity, Effect.mapError(problemOf))
 
 const routes = HttpApiBuilder.layer(TrialApi).pipe(
   Layer.provide([things, opened]),
@@ -181,6 +218,7 @@ const impatient = { DATABASE_STATEMENT_TIMEOUT: "100 millis" }
 export const ground = (environment: Record<string, string> = {}) =>
   Layer.mergeAll(
     Readiness.layer,
+    Layer.fresh(MemoryBreakers.layer),
     Layer.fresh(MemoryLimiter.layer),
     Layer.fresh(MemoryApiKeys.layer).pipe(Layer.provide(MemoryAuditLog.layer))
   ).pipe(

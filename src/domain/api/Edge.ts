@@ -8,6 +8,9 @@ import { HttpApiMiddleware } from "effect/http-api"
 import type { Caller, Scope } from "../access/ApiKey.ts"
 import * as Problem from "./Problem.ts"
 
+/** What a breaker may say in place of a dependency: on every route, since every route asks one. */
+const dependencies = [Problem.DependencyUnavailable, Problem.DeadlineTooShort, Problem.DependencyTimeout] as const
+
 /** On every route: turns whatever a handler fails with into a problem. Outermost, so that it sees all others. */
 export class Edge extends HttpApiMiddleware.Service<Edge>()("cribwork/api/Edge", {
   error: [
@@ -17,6 +20,7 @@ export class Edge extends HttpApiMiddleware.Service<Edge>()("cribwork/api/Edge",
     Problem.HeadersTooLarge,
     Problem.Internal,
     Problem.Unavailable,
+    ...dependencies,
     Problem.Overloaded
   ]
 }) {}
@@ -37,12 +41,12 @@ export const NeededScope = Context.Reference<Scope | undefined>("cribwork/api/Ne
 /** Routes for which an API key is needed: checks it, its scope, and the quotas of its plan. */
 export class Authenticated extends HttpApiMiddleware.Service<Authenticated, { provides: CurrentCaller }>()(
   "cribwork/api/Authenticated",
-  { error: [Problem.Unauthenticated, Problem.Forbidden, Problem.QuotaExceeded, Problem.Unavailable] }
+  { error: [Problem.Unauthenticated, Problem.Forbidden, Problem.QuotaExceeded, Problem.Unavailable, ...dependencies] }
 ) {}
 
 /** Routes for anybody: a quota by address is all that stands before them. */
 export class Metered extends HttpApiMiddleware.Service<Metered>()("cribwork/api/Metered", {
-  error: [Problem.QuotaExceeded, Problem.Unavailable]
+  error: [Problem.QuotaExceeded, Problem.Unavailable, ...dependencies]
 }) {}
 
 /** Which problem a request of an endpoint becomes when its schema refuses it. */

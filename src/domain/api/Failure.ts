@@ -3,6 +3,7 @@ import { DateTime, Duration } from "effect"
 
 import type { UnknownKey } from "../access/ApiKeys.ts"
 import type { AccessUnavailable } from "../access/AuditLog.ts"
+import type { BreakerError } from "../breakers/Breaker.ts"
 import type { ReportsUnavailable } from "../breakers/BreakerReports.ts"
 import type { ForcesUnavailable, UntilOutOfBounds } from "../breakers/ForcedStates.ts"
 import type { LimiterError } from "../limits/Limiter.ts"
@@ -12,10 +13,12 @@ import type { KeysUnavailable, NoSuchKey } from "../payments/IdempotencyStore.ts
 import type { LedgerUnavailable, NoSuchAccount } from "../payments/Ledger.ts"
 import type { NoSuchDeadLetter, OutboxUnavailable } from "../payments/Outbox.ts"
 import type { TransactionFailed } from "../Transactions.ts"
+import * as Culprit from "./Culprit.ts"
 import * as Problem from "./Problem.ts"
-import { because, InvalidRequest, QuotaExceeded, Unauthenticated, Unavailable } from "./Problem.ts"
+import { InvalidRequest, QuotaExceeded, Unauthenticated, Unavailable } from "./Problem.ts"
 
 export type Failure =
+  | BreakerError
   | LimiterError["reason"]
   | UnknownKey
   | AccessUnavailable
@@ -38,23 +41,26 @@ export type Failure =
 export const unavailableRetryMillis = 1000
 
 const unavailable = (detail: string, failure: Failure) =>
-  because(new Unavailable({ detail, retry_after_ms: unavailableRetryMillis }), failure)
+  Culprit.spokenOr(failure, new Unavailable({ detail, retry_after_ms: unavailableRetryMillis }))
 
 /** Asked again under the same key, nothing happens twice. */
+const sameKey = { safe_new_key: false, retryable: true } as const
+
 const paymentsAway = (failure: Failure) =>
-  because(
+  Culprit.spokenOr(
+    failure,
     new Unavailable({
       detail: "Payments cannot be reached at the moment.",
       retry_after_ms: unavailableRetryMillis,
-      safe_new_key: false,
-      retryable: true
+      ...sameKey
     }),
-    failure
+    sameKey
   )
 
 const uncountable = (detail: string) => new InvalidRequest({ errors: [{ in: "body", pointer: "", detail }] })
 
 const rows = {
+  BreakerError: (failure) => Culprit.problemSpoken(failure),
   RateLimited: ({ retryAfter, violated }) =>
     new QuotaExceeded({ retry_after_ms: Math.ceil(Duration.toMillis(retryAfter)), violated_policies: violated }),
   CannotDecide: (failure) => unavailable("Quotas cannot be checked at the moment.", failure),

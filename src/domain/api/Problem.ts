@@ -47,6 +47,9 @@ export class QuotaExceeded extends named<QuotaExceeded>()("quota-exceeded") {}
 export class HeadersTooLarge extends named<HeadersTooLarge>()("headers-too-large") {}
 export class Internal extends named<Internal>()("internal") {}
 export class Unavailable extends named<Unavailable>()("unavailable") {}
+export class DependencyUnavailable extends named<DependencyUnavailable>()("dependency-unavailable") {}
+export class DeadlineTooShort extends named<DeadlineTooShort>()("deadline-too-short") {}
+export class DependencyTimeout extends named<DependencyTimeout>()("dependency-timeout") {}
 export class NotReady extends named<NotReady>()("not-ready") {}
 export class Overloaded extends named<Overloaded>()("overloaded") {}
 

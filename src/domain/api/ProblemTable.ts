@@ -42,6 +42,20 @@ const retryAfterMillis = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)).anno
     "The same request may pass after this many milliseconds. `Retry-After` is this in whole seconds, rounded up."
 })
 const later = { retry_after_ms: Schema.optionalKey(retryAfterMillis) }
+
+const culpritName = Schema.String.annotate({
+  description: "The dependency that is behind it, as `GET /v1/breakers` calls it."
+})
+const culpritPath = Schema.NonEmptyArray(Schema.String).annotate({
+  description: "The dependencies that the request went through to get there, that one last."
+})
+const culprit = { dependency: culpritName, path: culpritPath }
+const someMillis = (description: string) => Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)).annotate({ description })
+/** Said where the request stands under an idempotency key. */
+const keyed = {
+  safe_new_key: Schema.optionalKey(Schema.Literal(false)),
+  retryable: Schema.optionalKey(Schema.Literal(true))
+}
 const fields = { errors: Schema.NonEmptyArray(FieldError) }
 
 /** May the caller send the same intent again under a new idempotency key without a second charge? */
@@ -134,11 +148,30 @@ export const table = {
     503,
     "Unavailable",
     "Something this route needs does not answer, or the server is stopping, or the route took too long. Whether anything was done is not known: send the same request again after `Retry-After`, with the same idempotency key.",
+    { ...later, ...keyed, dependency: Schema.optionalKey(culpritName), path: Schema.optionalKey(culpritPath) }
+  ),
+  "dependency-unavailable": row(
+    503,
+    "Dependency unavailable",
+    "Something this route needs is believed to be down, is only just back, or has as many calls in flight as it may have; so it was not asked. `dependency` names it and `path` the way to it. That call was not made; what the route had done before it may have been. Send the same request again after `Retry-After`, with the same idempotency key.",
+    { ...culprit, ...later, ...keyed }
+  ),
+  "deadline-too-short": row(
+    503,
+    "Deadline too short",
+    "A call that this route needs could take `needs_ms`, and of the time that the caller gave only `left_ms` was left; so it was not made, and says nothing about `dependency`. The time is the route's own, or what `X-Cribwork-Deadline-Ms` said if that is less: send more, with the same idempotency key.",
     {
-      ...later,
-      safe_new_key: Schema.optionalKey(Schema.Literal(false)),
-      retryable: Schema.optionalKey(Schema.Literal(true))
+      ...culprit,
+      needs_ms: someMillis("How long the call may take."),
+      left_ms: someMillis("What was left of the caller's time."),
+      ...keyed
     }
+  ),
+  "dependency-timeout": row(
+    504,
+    "Dependency timeout",
+    "Something this route needs was asked and did not answer in its time. `dependency` names it and `path` the way to it. What it was asked to do may have been done: send the same request again, with the same idempotency key.",
+    { ...culprit, ...keyed }
   ),
   "not-ready": row(
     503,

@@ -16,9 +16,16 @@ import { HttpServerRequest, type HttpServerResponse } from "effect/http"
 
 import type { Caller } from "../../domain/access/ApiKey.ts"
 import { ApiKeys } from "../../domain/access/ApiKeys.ts"
+import type { DependencyProblem } from "../../domain/api/Culprit.ts"
 import { Authenticated, CurrentCaller, Metered, NeededScope } from "../../domain/api/Edge.ts"
 import { problemOf } from "../../domain/api/Failure.ts"
-import { Forbidden, type QuotaExceeded, Unauthenticated, type Unavailable } from "../../domain/api/Problem.ts"
+import {
+  Forbidden,
+  isProblem,
+  type QuotaExceeded,
+  Unauthenticated,
+  type Unavailable
+} from "../../domain/api/Problem.ts"
 import { type Ask, Limiter, type LimiterError } from "../../domain/limits/Limiter.ts"
 import { asksFor, asksForAddress, plans, publicRoutes } from "../../domain/limits/Plan.ts"
 import { Settings } from "../platform/Settings.ts"
@@ -33,7 +40,9 @@ const sourceOf = (fiber: Fiber.Fiber<unknown, unknown>) =>
     )
   ) as IncomingMessage
 
-type Refused = Forbidden | QuotaExceeded | Unauthenticated | Unavailable
+/** We cannot tell: a store of ours is away. */
+type Away = DependencyProblem | Unavailable
+type Refused = Away | Forbidden | QuotaExceeded | Unauthenticated
 
 /** RFC 9110, 11.1: the scheme is case-insensitive, and spaces follow it. */
 const bearer = /^bearer +([^\s]+) *$/i
@@ -58,7 +67,7 @@ const addresses = (trustedProxies: number): ((source: IncomingMessage) => string
 }
 
 /** A cost of one is always countable and below every limit, so that only two answers are possible. */
-const overQuota = ({ reason }: LimiterError): Effect.Effect<never, QuotaExceeded | Unavailable> =>
+const overQuota = ({ reason }: LimiterError): Effect.Effect<never, Away | QuotaExceeded> =>
   reason._tag === "RateLimited" || reason._tag === "CannotDecide" ? Effect.fail(problemOf(reason)) : Effect.die(reason)
 
 /** The ask of each caller on one route; callers are remembered as long as their key is. */
@@ -86,10 +95,8 @@ const make = Effect.gen(function* () {
   /** Only a key that nobody has is charged for: that we cannot look is not the client's failure. */
   const lookUp = (token: string, address: string, now: number) =>
     keys.authenticate(token).pipe(
-      Effect.catch((failure) => {
-        const refused = Effect.fail<Refused>(problemOf(failure))
-        return failure._tag === "UnknownKey" ? Effect.andThen(budget.charge(address, now), refused) : refused
-      })
+      Effect.tapError((failure) => (failure._tag === "UnknownKey" ? budget.charge(address, now) : Effect.void)),
+      Effect.mapError((failure): Refused => (isProblem(failure) ? failure : problemOf(failure)))
     )
 
   const identify = (source: IncomingMessage, now: number): Effect.Effect<Caller, Refused> => {

@@ -7,6 +7,7 @@ import type { HttpServerResponse } from "effect/http"
 import { HttpRouter, HttpServerRequest } from "effect/http"
 import { HttpApiError } from "effect/http-api"
 
+import { blamed } from "../../domain/api/Culprit.ts"
 import { Bodied, Edge, InvalidAs } from "../../domain/api/Edge.ts"
 import {
   because,
@@ -15,10 +16,12 @@ import {
   InvalidRequest,
   isProblem,
   MalformedJson,
-  NotFound
+  NotFound,
+  Unavailable
 } from "../../domain/api/Problem.ts"
 import type { Problem } from "../../domain/api/Problem.ts"
 import type { FieldError, ProblemName } from "../../domain/api/ProblemTable.ts"
+import { FailedThrough } from "../../domain/breakers/Breaker.ts"
 import { CurrentOrigin } from "../platform/Origin.ts"
 import { toResponse } from "./ProblemResponse.ts"
 
@@ -77,6 +80,13 @@ const refused = (
 /** Answers of ours that say how we are, and are no failure: nobody should be woken for them. */
 const expected = new Set<ProblemName>(["overloaded", "not-ready"])
 
+/** What did not say itself who is behind it, but came through a dependency on its way here. */
+const named = (problem: Problem, cause: Cause.Cause<unknown>): Problem => {
+  if (!(problem instanceof Unavailable)) return problem
+  const path = Context.getOrUndefined(Cause.annotations(cause), FailedThrough)
+  return path === undefined ? problem : blamed(problem, path)
+}
+
 /** A failure of ours is logged with what lies behind it; one of the client's is its own affair. */
 export const respond = (problem: Problem): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
   Effect.withFiber((fiber) => {
@@ -95,13 +105,11 @@ export const respond = (problem: Problem): Effect.Effect<HttpServerResponse.Http
 const edge = Layer.succeed(Edge, (app, { endpoint }) => {
   const as = Context.get(endpoint.annotations, InvalidAs)
   return app.pipe(
-    Effect.catch((error) =>
-      isProblem(error)
-        ? respond(error)
-        : HttpApiError.HttpApiSchemaError.is(error)
-          ? Effect.flatMap(refused(error, as), respond)
-          : Effect.fail(error)
-    )
+    Effect.catchCauseIf(Cause.hasFails, (cause) => {
+      const error = cause.reasons.find(Cause.isFailReason)?.error
+      if (HttpApiError.HttpApiSchemaError.is(error)) return Effect.flatMap(refused(error, as), respond)
+      return isProblem(error) ? respond(named(error, cause)) : Effect.failCause(cause)
+    })
   )
 })
 

@@ -32,7 +32,7 @@ export class ApiRefused extends Data.TaggedError("ApiRefused")<{ readonly proble
     return this.problem.type.slice(this.problem.type.lastIndexOf("/") + 1)
   }
   override get message(): string {
-    const { title, detail, request_id: id, errors, retry_after_ms: retryAfter, scope } = this.problem
+    const { title, detail, request_id: id, errors, retry_after_ms: retryAfter, scope, path } = this.problem
     const fields = Array.isArray(errors)
       ? errors.map((one) => Option.getOrElse(Option.map(decodeFieldError(one), asLine), () => ""))
       : []
@@ -40,6 +40,7 @@ export class ApiRefused extends Data.TaggedError("ApiRefused")<{ readonly proble
       `${title}${detail === undefined ? "" : `: ${detail}`}`,
       ...fields,
       ...(typeof scope === "string" ? [`The key lacks the scope ${scope}.`] : []),
+      ...(Array.isArray(path) ? [`It came from ${path.join(" > ")}.`] : []),
       ...(typeof retryAfter === "number" ? [`Try again in ${Duration.format(Duration.millis(retryAfter))}.`] : []),
       ...(id === undefined ? [] : [`request id ${id}`])
     ]

@@ -69,6 +69,7 @@ const exitOfStatus = (status: number): ExitName => {
     case 408:
     case 429:
     case 503:
+    case 504:
       return "unavailable"
     default:
       return status >= 500 ? "failed" : "misused"
