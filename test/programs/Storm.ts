@@ -36,6 +36,7 @@ export const impatient = {
   PSP_BACKOFF_CAP: "1 second",
   PSP_ATTEMPTS_MAX: "1000",
   BREAKER_WINDOW: "50 millis",
+  BREAKER_FLEET: "2",
   BREAKER_WINDOW_CAP: "500 millis",
   RELAY_LEASE: "1 second",
   LOG_LEVEL: "error"
