@@ -13,6 +13,7 @@ import { Charges } from "../src/domain/payments/Charges.ts"
 import { fingerprint } from "../src/domain/payments/Fingerprint.ts"
 import { IdempotencyKey } from "../src/domain/payments/IdempotencyKey.ts"
 import * as MemoryBreakers from "../src/layers/breakers/MemoryBreakers.ts"
+import * as ScriptedPsp from "../src/layers/payments/ScriptedPsp.ts"
 import * as Readiness from "../src/layers/platform/Readiness.ts"
 import * as Settings from "../src/layers/platform/Settings.ts"
 import * as Telemetry from "../src/layers/platform/Telemetry.ts"
@@ -57,7 +58,7 @@ const tell = Effect.gen(function* () {
 
 Layer.effectDiscard(tell).pipe(
   Layer.provide(Features.api),
-  Layer.provide([stack.books, stack.limiter]),
+  Layer.provide([stack.books, stack.limiter, ScriptedPsp.layer]),
   Layer.provide([Readiness.layer, MemoryBreakers.layer, Telemetry.layer("bench")]),
   Layer.provide(Settings.layer),
   Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ PORT: "0", LOG_LEVEL: "warn" }))),

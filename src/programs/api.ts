@@ -6,4 +6,4 @@ import * as Features from "./stacks/Features.ts"
 import { launch } from "./stacks/Launch.ts"
 import { stack } from "./stacks/Live.ts"
 
-launch("api", HttpServer.withLogAddress(Features.api).pipe(Layer.provide([stack.books, stack.limiter])))
+launch("api", HttpServer.withLogAddress(Features.api).pipe(Layer.provide([stack.books, stack.limiter, stack.provider])))

@@ -193,6 +193,12 @@ export const breakerSuite = (name: string, layer: Layer.Layer<Breaker | Breakers
         yield* Deferred.succeed(late, undefined)
         yield* Effect.yieldNow
         assert.strictEqual(yield* state, "open")
+
+        let interrupted = false
+        const willing = Effect.onInterrupt(Effect.never, () => Effect.sync(() => (interrupted = true)))
+        yield* Effect.forkChild(Effect.ignore(call(willing, named("willing"))), { startImmediately: true })
+        yield* TestClock.adjust("9 seconds")
+        assert.isTrue(interrupted)
       })
     )
 
@@ -388,6 +394,8 @@ export const breakerSuite = (name: string, layer: Layer.Layer<Breaker | Breakers
         const { reason } = yield* refusedOf(call(Effect.void))
         assert.deepStrictEqual(reason, new CircuitOpen({ state: "forced-open", retryAfter: Duration.minutes(1) }))
         yield* breakers.force("psp", undefined)
+        yield* call(Effect.void)
+        yield* breakers.force("psp", { to: "open", until: yield* DateTime.now })
         yield* call(Effect.void)
         yield* breakers.force("psp", { to: "closed", until })
         yield* trip

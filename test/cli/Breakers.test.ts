@@ -24,7 +24,9 @@ import { newKey, port } from "../http/Trial.ts"
 import { cribwork, parsed, program } from "./Command.ts"
 
 const house = Features.api.pipe(
-  Layer.provideMerge(Layer.fresh(Layer.mergeAll(Readiness.layer, Memory.stack.limiter, Memory.stack.books))),
+  Layer.provideMerge(
+    Layer.fresh(Layer.mergeAll(Readiness.layer, Memory.stack.limiter, Memory.stack.books, Memory.stack.provider))
+  ),
   Layer.provideMerge(Layer.fresh(MemoryBreakers.layer)),
   Layer.provideMerge(Settings.layer),
   Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ PORT: "0" }))),

@@ -22,7 +22,15 @@ import { cribwork, parsed, program } from "./Command.ts"
 
 const house = Features.api.pipe(
   Layer.provideMerge(
-    Layer.fresh(Layer.mergeAll(Readiness.layer, MemoryBreakers.layer, Memory.stack.limiter, Memory.stack.books))
+    Layer.fresh(
+      Layer.mergeAll(
+        Readiness.layer,
+        MemoryBreakers.layer,
+        Memory.stack.limiter,
+        Memory.stack.books,
+        Memory.stack.provider
+      )
+    )
   ),
   Layer.provideMerge(Settings.layer),
   Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ PORT: "0" }))),

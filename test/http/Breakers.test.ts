@@ -18,7 +18,9 @@ import { type Answer, ask as asked, newKey } from "./Trial.ts"
 
 const house = () =>
   Features.api.pipe(
-    Layer.provideMerge(Layer.fresh(Layer.mergeAll(Memory.stack.books, Memory.stack.limiter, Readiness.layer))),
+    Layer.provideMerge(
+      Layer.fresh(Layer.mergeAll(Memory.stack.books, Memory.stack.limiter, Memory.stack.provider, Readiness.layer))
+    ),
     Layer.provideMerge(Layer.fresh(MemoryBreakers.layer)),
     Layer.provideMerge(Settings.layer),
     Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ PORT: "0" }))),

@@ -20,7 +20,8 @@ const house = () =>
         Readiness.layer,
         MemoryBreakers.layer,
         Layer.fresh(MemoryLimiter.layer),
-        Layer.fresh(Memory.stack.books)
+        Layer.fresh(Memory.stack.books),
+        Memory.stack.provider
       )
     ),
     Layer.provideMerge(Settings.layer),

@@ -91,6 +91,7 @@ export const samples: { readonly [N in ProblemName]: Problem.Problem & { readonl
   "insufficient-funds": new Problem.InsufficientFunds({ charge: null, short_by: 7 }),
   "account-limit": new Problem.AccountLimit({ charge: null }),
   "charge-not-found": new Problem.ChargeNotFound({}),
+  "source-not-found": new Problem.SourceNotFound({}),
   "account-not-found": new Problem.AccountNotFound({}),
   "dead-letter-not-found": new Problem.DeadLetterNotFound({}),
   "breaker-not-found": new Problem.BreakerNotFound({}),

@@ -115,7 +115,7 @@ export class SharedHouse {
           TWIN_TOKEN: this.twinToken
         }
       case "api":
-        return { ...database, PORT: String(this.#ports["api"]) }
+        return { ...database, PORT: String(this.#ports["api"]), PSP_URL: this.twinUrl }
       case "worker":
         return { ...database, PSP_URL: this.twinUrl }
       case "relay":

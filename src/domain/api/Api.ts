@@ -13,6 +13,7 @@ import { Edge } from "./Edge.ts"
 import { HealthApi } from "./HealthApi.ts"
 import { OpsApi } from "./OpsApi.ts"
 import { PagesApi } from "./PagesApi.ts"
+import { SourcesApi } from "./SourcesApi.ts"
 
 /**
  * How strict schemas are: all mistakes are named, not the first one; and a member of a body that nobody knows
@@ -27,6 +28,7 @@ export class Api extends HttpApi.make("cribwork")
   .add(PagesApi)
   .add(OpsApi)
   .add(ChargesApi)
+  .add(SourcesApi)
   .add(AccountsApi)
   .add(DeadLettersApi)
   .add(BreakersApi)

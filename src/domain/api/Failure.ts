@@ -12,6 +12,7 @@ import type { KeyInvalid, KeyMissing } from "../payments/IdempotencyKey.ts"
 import type { KeysUnavailable, NoSuchKey } from "../payments/IdempotencyStore.ts"
 import type { LedgerUnavailable, NoSuchAccount } from "../payments/Ledger.ts"
 import type { NoSuchDeadLetter, OutboxUnavailable } from "../payments/Outbox.ts"
+import type { PspError } from "../payments/Psp.ts"
 import type { TransactionFailed } from "../Transactions.ts"
 import * as Culprit from "./Culprit.ts"
 import * as Problem from "./Problem.ts"
@@ -33,6 +34,7 @@ export type Failure =
   | OutboxUnavailable
   | NoSuchAccount
   | LedgerUnavailable
+  | PspError
   | UntilOutOfBounds
   | ForcesUnavailable
   | ReportsUnavailable
@@ -84,6 +86,7 @@ const rows = {
   OutboxUnavailable: (failure) => paymentsAway(failure),
   NoSuchAccount: () => new Problem.AccountNotFound({}),
   LedgerUnavailable: (failure) => paymentsAway(failure),
+  PspError: (failure) => unavailable("The payment provider did not say.", failure),
   UntilOutOfBounds: ({ latest, now }) =>
     new InvalidRequest({
       errors: [

@@ -64,6 +64,7 @@ export class CardDeclined extends named<CardDeclined>()("card-declined") {}
 export class InsufficientFunds extends named<InsufficientFunds>()("insufficient-funds") {}
 export class AccountLimit extends named<AccountLimit>()("account-limit") {}
 export class ChargeNotFound extends named<ChargeNotFound>()("charge-not-found") {}
+export class SourceNotFound extends named<SourceNotFound>()("source-not-found") {}
 export class AccountNotFound extends named<AccountNotFound>()("account-not-found") {}
 export class DeadLetterNotFound extends named<DeadLetterNotFound>()("dead-letter-not-found") {}
 export class BreakerNotFound extends named<BreakerNotFound>()("breaker-not-found") {}

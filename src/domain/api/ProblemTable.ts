@@ -257,6 +257,7 @@ export const table = {
     { ...newKey(true), ...again(false), charge: Schema.Null }
   ),
   "charge-not-found": row(404, "No such charge", "There is no charge of this id among yours."),
+  "source-not-found": row(404, "No such source", "The provider knows no source of this token."),
   "account-not-found": row(404, "No such account", "There is no account of this id among yours."),
   "dead-letter-not-found": row(404, "No such dead letter", "There is no dead letter of this id."),
   "breaker-not-found": row(

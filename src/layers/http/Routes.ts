@@ -13,12 +13,14 @@ import * as HealthRoutes from "./HealthRoutes.ts"
 import * as OpsRoutes from "./OpsRoutes.ts"
 import * as PagesRoutes from "./PagesRoutes.ts"
 import * as Server from "./Server.ts"
+import * as SourcesRoutes from "./SourcesRoutes.ts"
 
 const handlers = Layer.mergeAll(
   HealthRoutes.layer,
   PagesRoutes.layer,
   OpsRoutes.layer,
   ChargesRoutes.layer,
+  SourcesRoutes.layer,
   AccountsRoutes.layer,
   DeadLettersRoutes.layer,
   BreakersRoutes.layer

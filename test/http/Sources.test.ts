@@ -1,0 +1,98 @@
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, DateTime, Duration, Effect, Layer, Logger } from "effect"
+
+import { Breakers } from "../../src/domain/breakers/Breakers.ts"
+import * as MemoryBreakers from "../../src/layers/breakers/MemoryBreakers.ts"
+import * as Readiness from "../../src/layers/platform/Readiness.ts"
+import * as Settings from "../../src/layers/platform/Settings.ts"
+import * as Features from "../../src/programs/stacks/Features.ts"
+import * as Memory from "../../src/programs/stacks/Memory.ts"
+import { conforms, house as contract } from "./Conformance.ts"
+import { ask as asked, newKey } from "./Trial.ts"
+
+const house = (environment: Record<string, string> = {}) =>
+  Features.api.pipe(
+    Layer.provideMerge(
+      Layer.fresh(Layer.mergeAll(Memory.stack.books, Memory.stack.limiter, Memory.stack.provider, Readiness.layer))
+    ),
+    Layer.provideMerge(Layer.fresh(MemoryBreakers.layer)),
+    Layer.provideMerge(Settings.layer),
+    Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ PORT: "0", ...environment }))),
+    Layer.provide(Logger.layer([]))
+  )
+
+const ask = (token: string, headers: Record<string, string>) =>
+  Effect.tap(asked(`/v1/sources/${token}`, { headers }), (answer) =>
+    Effect.sync(() => conforms(contract, "get", "/v1/sources/{token}", answer))
+  )
+
+const away = Effect.gen(function* () {
+  const until = DateTime.add(yield* DateTime.now, { minutes: 1 })
+  yield* (yield* Breakers).force("psp", { to: "open", until })
+})
+
+describe("GET /v1/sources/{token}", () => {
+  it.live("shows a card; and when the provider is not asked, what it last said, as such", () =>
+    Effect.gen(function* () {
+      const auth = yield* newKey({ scopes: ["charges:read"] })
+      const fresh = yield* ask("tok_visa", auth)
+      assert.strictEqual(fresh.status, 200)
+      assert.deepStrictEqual(fresh.body, {
+        brand: "visa",
+        last4: "4242",
+        exp_month: 12,
+        exp_year: 2034,
+        stale: false,
+        age_ms: 0
+      })
+      yield* away
+      yield* Effect.sleep(Duration.millis(5))
+      const { age_ms, ...stale } = (yield* ask("tok_visa", auth)).body
+      assert.deepStrictEqual(stale, { brand: "visa", last4: "4242", exp_month: 12, exp_year: 2034, stale: true })
+      assert.isAtLeast(Number(age_ms), 5)
+    }).pipe(Effect.provide(house()))
+  )
+
+  it.live("names the culprit when the provider is not asked and nothing is known", () =>
+    Effect.gen(function* () {
+      const auth = yield* newKey({ scopes: ["charges:read"] })
+      yield* away
+      const { body, headers, status } = yield* ask("tok_visa", auth)
+      assert.strictEqual(status, 503)
+      assert.strictEqual(body["type"], "/problems/dependency-unavailable")
+      assert.deepStrictEqual([body["dependency"], body["path"]], ["psp", ["psp"]])
+      assert.isAbove(Number(body["retry_after_ms"]), 50_000)
+      assert.strictEqual(headers.get("retry-after"), String(Math.ceil(Number(body["retry_after_ms"]) / 1000)))
+    }).pipe(Effect.provide(house()))
+  )
+
+  it.live("knows no source of a token that nobody has, or that is none; and asks for a key and its scope", () =>
+    Effect.gen(function* () {
+      const auth = yield* newKey({ scopes: ["charges:read"] })
+      for (const token of ["tok_nobody", "..%2Fpayments", "%C3%A9", "%20"]) {
+        const { body, status } = yield* ask(token, auth)
+        assert.deepStrictEqual([status, body["type"]], [404, "/problems/source-not-found"], token)
+      }
+      assert.strictEqual((yield* ask("tok_visa", {})).status, 401)
+      assert.strictEqual((yield* ask("tok_visa", yield* newKey({ scopes: ["charges:write"] }))).status, 403)
+    }).pipe(Effect.provide(house()))
+  )
+
+  it.live("does not begin what could outlast its caller", () =>
+    Effect.gen(function* () {
+      const auth = yield* newKey({ scopes: ["charges:read"] })
+      const { body, status } = yield* ask("tok_visa", { ...auth, "x-cribwork-deadline-ms": "5000" })
+      assert.deepStrictEqual([status, body["type"]], [503, "/problems/deadline-too-short"])
+      assert.deepStrictEqual([body["dependency"], body["needs_ms"]], ["psp", 10_250])
+      assert.isAtMost(Number(body["left_ms"]), 5000)
+    }).pipe(Effect.provide(house()))
+  )
+
+  it.effect("has time for the provider, or the program does not start", () =>
+    Effect.gen(function* () {
+      const refused = yield* Effect.flip(Layer.build(house({ PSP_TIMEOUT: "15 seconds", PSP_LEASE: "1 minute" })))
+      assert.include(String(refused), "GET /v1/sources/:token")
+      assert.include(String(refused), "PSP_TIMEOUT (15s)")
+    }).pipe(Effect.scoped)
+  )
+})
