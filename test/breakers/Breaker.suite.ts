@@ -505,4 +505,21 @@ export const breakerSuite = (name: string, layer: Layer.Layer<Breaker | Breakers
         yield* call(Effect.void, { ...psp, name: "redis" })
       })
     )
+
+    promise(
+      "forgets what it saw of a dependency, and remembers an order about it",
+      Effect.gen(function* () {
+        const breakers = yield* Breakers
+        yield* trip
+        yield* breakers.forget("psp")
+        assert.deepStrictEqual(yield* breakers.snapshots, [])
+        assert.strictEqual(yield* call(Effect.succeed("ran")), "ran")
+        const until = DateTime.add(yield* DateTime.now, { minutes: 1 })
+        yield* breakers.force("psp", { to: "open", until })
+        yield* breakers.forget("psp")
+        const { reason } = yield* refusedOf(call(Effect.succeed("ran")))
+        assert(reason._tag === "CircuitOpen")
+        assert.strictEqual(reason.state, "forced-open")
+      })
+    )
   })

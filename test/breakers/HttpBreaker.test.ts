@@ -67,7 +67,67 @@ describe("HttpBreaker", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("asks once, whatever comes of it", () =>
+  it.effect("asks once, unless told otherwise, and a write once whatever it is told", () =>
+    Effect.gen(function* () {
+      for (const method of ["get", "post"] as const) {
+        const { asked, client: bare } = answering(() => said(500))
+        const client = yield* HttpBreaker.wrap(bare, service, method === "get" ? {} : { retries: 5 })
+        yield* client[method]("http://b/")
+        assert.strictEqual(asked.length, 1, method)
+      }
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("asks for a read again as often as it may, as one call with one outcome", () =>
+    Effect.gen(function* () {
+      let answers = [500, 502, 200]
+      const { asked, client: bare } = answering(() => said(answers.shift() ?? 500))
+      const client = yield* HttpBreaker.wrap(bare, service, { retries: 2 })
+      const asking = yield* Effect.forkChild(client.get("http://b/"), { startImmediately: true })
+      yield* TestClock.adjust("49 millis")
+      assert.strictEqual(asked.length, 1, "it pauses")
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* Fiber.join(asking)).status, 200)
+      assert.strictEqual(asked.length, 3)
+
+      answers = []
+      const failing = yield* Effect.forkChild(client.get("http://b/"), { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* Fiber.join(failing)).status, 500)
+      assert.strictEqual(asked.length, 6)
+      assert.strictEqual(yield* stateOf, "closed", "three answers of 500 count as one failure of two")
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("does not ask again where it was told when to come back, or to leave", () =>
+    Effect.gen(function* () {
+      for (const answer of [said(404), said(429), said(503, {}, { "retry-after": "1" })]) {
+        const { asked, client: bare } = answering(() => answer)
+        const client = yield* HttpBreaker.wrap(bare, service, { retries: 2 })
+        yield* client.get("http://b/")
+        assert.strictEqual(asked.length, 1, String(answer.status))
+      }
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("repeats within one timeout, and tells our own service less each time", () =>
+    Effect.gen(function* () {
+      const { asked, client: bare } = answering(() => said(500))
+      const slow = HttpClient.transform(bare, (call) => Effect.delay(call, "2 seconds"))
+      const client = yield* HttpBreaker.wrap(slow, service, { ours: ["b"], retries: 5 })
+      const asking = yield* Effect.forkChild(Effect.flip(Deadline.within("9 seconds")(client.get("http://b/"))), {
+        startImmediately: true
+      })
+      yield* TestClock.adjust("5 seconds")
+      const error = yield* Fiber.join(asking)
+      assert(error instanceof BreakerError && error.reason._tag === "CallTimedOut")
+      const [first = 0, second = 0, ...more] = asked.map(({ headers }) => Number(headers[Deadline.header]))
+      assert.deepStrictEqual([first, more], [9000, []])
+      assert.isAtMost(second, 9000 - 2000 - 50)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("gives up a call at its timeout, and says so", () =>
     Effect.gen(function* () {
       const { asked, client: bare } = answering(() => undefined)
       const client = yield* HttpBreaker.wrap(bare, service)
@@ -83,13 +143,16 @@ describe("HttpBreaker", () => {
     Effect.gen(function* () {
       const { asked, client: bare } = answering(() => said(200))
       const other = Dependency.make("stranger", "http", service.policy)
-      const ours = yield* HttpBreaker.wrap(bare, service, { ours: true })
+      const ours = yield* HttpBreaker.wrap(bare, service, { ours: ["b"] })
       const theirs = yield* HttpBreaker.wrap(bare, other)
-      yield* Deadline.within("9 seconds")(Effect.andThen(ours.get("http://b/"), theirs.get("http://c/")))
+      yield* Deadline.within("9 seconds")(
+        // The third is where a redirect could lead.
+        Effect.all([ours.get("http://b/"), theirs.get("http://b/"), ours.get("http://b.evil/"), ours.get("//")])
+      ).pipe(Effect.ignore)
       yield* ours.get("http://b/")
       assert.deepStrictEqual(
         asked.map(({ headers }) => headers[Deadline.header]),
-        ["9000", undefined, undefined]
+        ["9000", undefined, undefined, undefined]
       )
     }).pipe(Effect.provide(layer))
   )
@@ -105,7 +168,7 @@ describe("HttpBreaker", () => {
           retry_after_ms: 1500
         })
       )
-      const client = yield* HttpBreaker.wrap(bare, service, { ours: true })
+      const client = yield* HttpBreaker.wrap(bare, service, { ours: ["b"] })
       for (let n = 0; n < 5; n++) {
         const error = yield* Effect.flip(client.get("http://b/"))
         assert.instanceOf(error, BreakerError)
@@ -123,7 +186,7 @@ describe("HttpBreaker", () => {
       const stranger = yield* HttpBreaker.wrap(answering(() => problem(word)).client, service)
       assert.strictEqual((yield* stranger.get("http://b/")).status, 503)
       const long = { ...word, path: Array.from({ length: 99 }, () => "c") }
-      const ours = yield* HttpBreaker.wrap(answering(() => problem(long)).client, service, { ours: true })
+      const ours = yield* HttpBreaker.wrap(answering(() => problem(long)).client, service, { ours: ["b"] })
       const response = yield* ours.get("http://b/")
       assert.deepStrictEqual(yield* response.json, long, "the body can still be read")
       assert.strictEqual(yield* stateOf, "open")

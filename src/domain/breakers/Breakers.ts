@@ -66,6 +66,11 @@ export class Breakers extends Context.Service<
   Breakers,
   {
     readonly declare: (dependency: Dependency) => Effect.Effect<void, PolicyRefused>
+    /**
+     * Drops a breaker and what it has seen, for names that are made from input and would only grow in number. Calls in
+     * flight come to their end and count nowhere; an order is remembered for when it is declared again.
+     */
+    readonly forget: (dependency: string) => Effect.Effect<void>
     /** Open ones with no open breaker below them first: where to look. */
     readonly snapshots: Effect.Effect<ReadonlyArray<Snapshot>>
     /** Undefined gives it back to itself. A name that is not declared here is remembered for when it is. */

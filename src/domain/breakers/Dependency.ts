@@ -72,6 +72,8 @@ export interface Dependency {
   /** What it is, for people: `http`, `postgres`, `redis`, `kafka`. */
   readonly kind: string
   readonly policy: Policy
+  /** Of many whose names are made from input: what metrics count it under, where its own would be one series more. */
+  readonly family?: string
 }
 
 /** Decides what an exit shows about the dependency: the caller's own mistakes are a `Success` of it. */

@@ -49,7 +49,7 @@ export class Gate {
   constructor(dependency: Dependency, terms: Terms, told: (transition: Transition, fiber: AnyFiber) => void) {
     this.dependency = dependency
     this.terms = terms
-    this.signals = Signals.of(dependency.name)
+    this.signals = Signals.of(dependency)
     this.#told = told
     this.#circuit = Circuit.initial(terms)
   }
@@ -61,6 +61,10 @@ export class Gate {
 
   note(path: ReadonlyArray<string>): void {
     for (const name of path) if (this.#below.size < belowMax && name !== this.dependency.name) this.#below.add(name)
+  }
+
+  get order(): Force | undefined {
+    return this.#force
   }
 
   get isFull(): boolean {

@@ -79,6 +79,12 @@ const make = (defaults: Terms.Defaults) =>
         Effect.withFiber((fiber) => Effect.asVoid(Effect.fromResult(declared(dependency, fiber)))),
       snapshots: Effect.withFiber((fiber) => Effect.succeed(culpritsFirst([...gates.values()], fiber))),
       force,
+      forget: (name) =>
+        Effect.sync(() => {
+          const order = gates.get(name)?.order
+          if (order !== undefined && orders.size < gatesMax) orders.set(name, order)
+          gates.delete(name)
+        }),
       hint: (name, lasting) =>
         Effect.withFiber((fiber) => {
           gates.get(name)?.hint(lasting, fiber)

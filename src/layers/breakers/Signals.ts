@@ -3,6 +3,7 @@ import { Metric } from "effect"
 import type { Context } from "effect"
 
 import type { State } from "../../domain/breakers/Breaker.ts"
+import type { Dependency } from "../../domain/breakers/Dependency.ts"
 
 const counter = (name: string, description: string, attributes: Record<string, string>) =>
   Metric.counter(`cribwork_breakers_${name}`, { description, incremental: true, attributes })
@@ -37,7 +38,9 @@ const places: { readonly [S in State]: number } = {
 /** Seconds from half a second, which is a hiccup, to an hour. */
 const recoveries = [0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600]
 
-export const of = (dependency: string) => {
+/** A family's are added up; a gauge, which cannot be, has none. */
+export const of = ({ family, name }: Dependency) => {
+  const dependency = family ?? name
   const state = Metric.gauge("cribwork_breakers_state", {
     description: "State of a breaker: 0 closed, 1 half-open, 2 ramping, 3 open, 4 forced closed, 5 forced open.",
     attributes: { dependency }
@@ -64,6 +67,7 @@ export const of = (dependency: string) => {
     ),
     moved: (from: State, to: State, running: number, context: Context.Context<never>) => {
       counter("transitions_total", "Changes of state of a breaker.", { dependency, from, to }).updateUnsafe(1, context)
+      if (family !== undefined) return
       state.updateUnsafe(places[to], context)
       inFlight.updateUnsafe(running, context)
     },
