@@ -31,6 +31,9 @@ const psp = named("psp")
 const byExit = (exit: Exit.Exit<unknown, unknown>): Outcome =>
   Exit.isSuccess(exit) ? { _tag: "Success" } : { _tag: "Failure" }
 
+const mineIsMine: Dependency.Classify<string> = (exit) =>
+  Option.contains(Exit.findErrorOption(exit), "mine") ? { _tag: "Success" } : byExit(exit)
+
 const call = <A, E, R>(effect: Effect.Effect<A, E, R>, dependency = psp) =>
   Effect.flatMap(Breaker, (breaker) =>
     breaker.write(Dependency.write<E>(dependency, "capture", { classify: byExit }), effect)
@@ -293,11 +296,8 @@ export const breakerSuite = (name: string, layer: Layer.Layer<Breaker | Breakers
       })
     )
 
-    const advisory = Dependency.read<string>(psp, "brand", {
-      authoritative: false,
-      maxAge: "1 hour",
-      classify: (exit) => (Option.contains(Exit.findErrorOption(exit), "mine") ? { _tag: "Success" } : byExit(exit))
-    })
+    const told = { authoritative: false, maxAge: "1 hour", classify: mineIsMine } as const
+    const advisory = Dependency.read(psp, "brand", told)
     const asking = (effect: Effect.Effect<string, string>, age: Duration.Input = "5 minutes") =>
       Effect.flatMap(Breaker, (breaker) =>
         breaker.read(advisory, effect, Effect.succeed({ value: "visa", age: Duration.fromInputUnsafe(age) }))
@@ -332,7 +332,7 @@ export const breakerSuite = (name: string, layer: Layer.Layer<Breaker | Breakers
     promise(
       "lets a reader in a hurry have what was known, and the call come to its own end",
       Effect.gen(function* () {
-        const hurried = { ...advisory, patience: Duration.seconds(1) }
+        const hurried = Dependency.read(psp, "brand", { ...told, patience: "1 second" })
         const gate = yield* Deferred.make<string, string>()
         const ask = (fallback: Effect.Effect<Known<string>, string>) =>
           Effect.flatMap(Breaker, (breaker) => breaker.read(hurried, Deferred.await(gate), fallback))

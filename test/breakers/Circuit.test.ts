@@ -220,7 +220,7 @@ describe("Circuit", () => {
   })
 
   it("obeys an operator whatever calls show, and until the order ends", () => {
-    const forced = Circuit.force(Circuit.initial(policy), "open", 5000)
+    const forced = Circuit.force(Circuit.initial(policy), "open", 0, 5000)
     assert.deepStrictEqual(Circuit.admit(forced, policy, 4000), {
       _tag: "Refused",
       retryAfterMillis: 1000,
@@ -228,7 +228,7 @@ describe("Circuit", () => {
     })
     const probe = probing(5000, forced)
     assert.strictEqual(probe.circuit._tag, "HalfOpen")
-    const shut = Circuit.force(tripped(0), "closed", 5000)
+    const shut = Circuit.force(tripped(0), "closed", 0, 5000)
     for (let n = 0; n < 9; n++) assert.strictEqual(settle(shut, shut.generation, failure, 10), shut)
     assert.strictEqual(Circuit.admit(shut, policy, 4999)._tag, "Admitted")
     assert.strictEqual(Circuit.at(shut, policy, 5000)._tag, "Closed")

@@ -269,23 +269,27 @@ const open = (from: Circuit, backoff: number, outcome: Outcome, now: number, dra
   return { _tag: "Open", generation: from.generation + 1, backoff, windowMillis, until: now + windowMillis }
 }
 
+/** Failed probes in a row that the next window grows by: none once a close has lasted. */
+export const backoffAt = (circuit: Circuit, now: number): number =>
+  circuit._tag === "Closed" && now >= circuit.stableAt ? 0 : circuit.backoff
+
 /** An operator's order: from the next call on. */
-export const force = (circuit: Circuit, to: Forced["to"], until: number): Forced => ({
+export const force = (circuit: Circuit, to: Forced["to"], now: number, until: number): Forced => ({
   _tag: "Forced",
   generation: circuit.generation + 1,
-  backoff: circuit.backoff,
+  backoff: backoffAt(circuit, now),
   to,
   until
 })
 
-/** Given back to itself: what was forced open is probed first, what was forced closed starts afresh. */
+/** Given back to itself: what was forced open is probed first, and has learned nothing; what was forced closed starts afresh. */
 export const released = (circuit: Forced, policy: Policy, now: number): Circuit =>
   circuit.to === "closed"
     ? closed(policy, circuit.generation + 1, 0, Number.NEGATIVE_INFINITY)
     : {
         _tag: "Open",
         generation: circuit.generation + 1,
-        backoff: 0,
+        backoff: circuit.backoff,
         windowMillis: policy.windowMillis,
         until: now
       }

@@ -83,7 +83,7 @@ interface Asked<E> {
   readonly dependency: Dependency
   readonly name: string
   readonly classify: Classify<E>
-  /** Of this operation, where it is not the dependency's. */
+  /** Of this operation, where it is shorter than the dependency's. */
   readonly timeout?: Duration.Duration
 }
 
@@ -99,10 +99,28 @@ export interface AuthoritativeRead<E> extends Asked<E> {
   readonly fallback?: never
 }
 
-/** What was true a while ago is better than nothing, for `maxAge`, as long as it says so. */
-export interface AdvisoryRead<E> extends Asked<E> {
-  readonly _tag: "AdvisoryRead"
-  readonly maxAge: Duration.Duration
+let advisory: <E>(asked: Asked<E>, options: AdvisoryOptions) => AdvisoryRead<E>
+
+/**
+ * What was true a while ago is better than nothing, for `maxAge`, as long as it says so. The only operation that
+ * takes a fallback, and made by `read` alone: neither a copy of one nor a write that calls itself one is one, for
+ * the compiler and at run time.
+ */
+export class AdvisoryRead<E> implements Asked<E> {
+  static {
+    advisory = (asked, options) => new AdvisoryRead(asked, options)
+  }
+
+  /** Past the types: whether it was made here. */
+  static is(operation: object): boolean {
+    return #maxAge in operation
+  }
+
+  readonly _tag = "AdvisoryRead"
+  readonly dependency: Dependency
+  readonly name: string
+  readonly classify: Classify<E>
+  readonly timeout?: Duration.Duration
   /**
    * After this long the fallback may answer, while the call goes on to its own end: to be in a hurry is no
    * failure of the dependency, as a shorter timeout would make it.
@@ -110,6 +128,31 @@ export interface AdvisoryRead<E> extends Asked<E> {
   readonly patience?: Duration.Duration
   /** Of the fallback itself. */
   readonly fallbackTimeout: Duration.Duration
+  readonly #maxAge: Duration.Duration
+
+  private constructor({ classify, dependency, name, timeout }: Asked<E>, options: AdvisoryOptions) {
+    this.dependency = dependency
+    this.name = name
+    this.classify = classify
+    if (timeout !== undefined) this.timeout = timeout
+    if (options.patience !== undefined) this.patience = Duration.fromInputUnsafe(options.patience)
+    this.fallbackTimeout = Duration.fromInputUnsafe(options.fallbackTimeout ?? fallbackTimeout)
+    this.#maxAge = Duration.fromInputUnsafe(options.maxAge)
+  }
+
+  /** Nothing older is told. */
+  get maxAge(): Duration.Duration {
+    return this.#maxAge
+  }
+}
+
+/** A fallback looks something up nearby. */
+const fallbackTimeout = Duration.millis(250)
+
+interface AdvisoryOptions {
+  readonly maxAge: Duration.Input
+  readonly patience?: Duration.Input
+  readonly fallbackTimeout?: Duration.Input
 }
 
 interface Options<E> {
@@ -136,47 +179,31 @@ export const read: {
   <E>(
     dependency: Dependency,
     name: string,
-    options: Options<E> & {
-      readonly authoritative: false
-      readonly maxAge: Duration.Input
-      readonly patience?: Duration.Input
-      readonly fallbackTimeout?: Duration.Input
-    }
+    options: Options<E> & AdvisoryOptions & { readonly authoritative: false }
   ): AdvisoryRead<E>
 } = <E>(
   dependency: Dependency,
   name: string,
-  options: Options<E> & {
-    readonly authoritative: boolean
-    readonly maxAge?: Duration.Input
-    readonly patience?: Duration.Input
-    readonly fallbackTimeout?: Duration.Input
-  }
+  options: Options<E> & Partial<AdvisoryOptions> & { readonly authoritative: boolean }
 ): never => {
   const common = asked(dependency, name, options)
-  // The overloads say which of the two it is.
+  // The overloads say which of the two it is, and that an advisory one has its `maxAge`.
   return (
     options.authoritative
       ? { _tag: "AuthoritativeRead", ...common }
-      : {
-          _tag: "AdvisoryRead",
-          ...common,
-          maxAge: Duration.fromInputUnsafe(options.maxAge ?? Duration.zero),
-          ...(options.patience === undefined ? {} : { patience: Duration.fromInputUnsafe(options.patience) }),
-          fallbackTimeout: Duration.fromInputUnsafe(options.fallbackTimeout ?? fallbackTimeout)
-        }
+      : advisory(common, { ...options, maxAge: options.maxAge ?? Duration.zero })
   ) as never
 }
 
-/** A fallback looks something up nearby. */
-const fallbackTimeout = Duration.millis(250)
-
 const asked = <E>(dependency: Dependency, name: string, options: Options<E>): Asked<E> => {
   if ("fallback" in options) throw new TypeError(`${dependency.name}.${name} may not have a fallback`)
-  return {
-    dependency,
-    name,
-    classify: options.classify,
-    ...(options.timeout === undefined ? {} : { timeout: Duration.fromInputUnsafe(options.timeout) })
+  const { classify } = options
+  if (options.timeout === undefined) return { dependency, name, classify }
+  const timeout = Duration.fromInputUnsafe(options.timeout)
+  const [millis, most] = [Duration.toMillis(timeout), Duration.toMillis(dependency.policy.timeout)]
+  // A probe is waited for as long as the dependency's timeout says; a longer one would be given up while it runs.
+  if (!(millis > 0 && millis <= most)) {
+    throw new TypeError(`${dependency.name}.${name} must end after 0 to ${most} ms, its dependency's, not ${millis} ms`)
   }
+  return { dependency, name, classify, timeout }
 }

@@ -9,7 +9,8 @@ import { type Breaker, BreakerError, BulkheadFull, CallTimedOut, CircuitOpen } f
 import { DeadlineTooShort, FailedThrough } from "../../domain/breakers/Breaker.ts"
 import type { Fresh, Known, Stale } from "../../domain/breakers/Breaker.ts"
 import type { Outcome } from "../../domain/breakers/Circuit.ts"
-import type { AdvisoryRead, AuthoritativeRead, Dependency, Write } from "../../domain/breakers/Dependency.ts"
+import { AdvisoryRead } from "../../domain/breakers/Dependency.ts"
+import type { AuthoritativeRead, Dependency, Write } from "../../domain/breakers/Dependency.ts"
 import * as Deadline from "../../domain/Deadline.ts"
 import type { Deadlines } from "../platform/Deadlines.ts"
 import { type Admission, type Gate, noteOnSpan } from "./Gate.ts"
@@ -180,7 +181,10 @@ export const make = (
     ...more: ReadonlyArray<Effect.Effect<Known<A>, E2, R2>>
   ): Effect.Effect<A | Fresh<A> | Stale<A>, E | BreakerError, R | R2> {
     const [fallback] = more
-    return operation._tag === "AdvisoryRead" && fallback !== undefined && more.length === 1
+    return operation._tag === "AdvisoryRead" &&
+      AdvisoryRead.is(operation) &&
+      fallback !== undefined &&
+      more.length === 1
       ? advised(operation, effect, fallback)
       : loud(operation, effect, more)
   }

@@ -135,7 +135,7 @@ export class Gate {
       failuresInRow: tally?.failuresInRow ?? 0,
       failureRate: rates?.failureRate,
       slowRate: rates?.slowRate,
-      backoff: circuit.backoff,
+      backoff: Circuit.backoffAt(circuit, now),
       admitted: Circuit.shareOf(circuit, this.terms, now),
       force: this.#force
     }
@@ -155,7 +155,7 @@ export class Gate {
     const known = this.#force
     if (known?.to === force.to && DateTime.Equivalence(known.until, force.until) && before._tag === "Forced") return
     this.#force = force
-    this.#move(Circuit.force(before, force.to, now + left), "forced by an operator", now, fiber)
+    this.#move(Circuit.force(before, force.to, now, now + left), "forced by an operator", now, fiber)
   }
 
   hint(lasting: Duration.Duration, fiber: AnyFiber): void {
