@@ -11,7 +11,8 @@ import * as Deadlines from "./Deadlines.ts"
 
 /** No connection, or too much unanswered on it already. The command was not sent, or its answer is lost. */
 export class RedisUnavailable extends Schema.TaggedError<RedisUnavailable>()("RedisUnavailable", {
-  detail: Schema.String
+  detail: Schema.String,
+  cause: Schema.optionalKey(Schema.Defect())
 }) {}
 
 /** No answer in time. The command may still take effect. */
@@ -59,6 +60,8 @@ export class Redis extends Context.Service<
     readonly use: <A>(deadline: Duration.Input, send: (client: Client) => Promise<A>) => Effect.Effect<A, RedisError>
     /** Whether commands are being answered now; never waits. */
     readonly ready: Effect.Effect<boolean>
+    /** Gives up a connection on which commands are unanswered, and makes another. */
+    readonly renew: Effect.Effect<void>
   }
 >()("cribwork/platform/Redis") {}
 
@@ -142,7 +145,10 @@ const make = (url: Redacted.Redacted, options: RedisOptions) =>
             })
           })
         }),
-      ready: Effect.sync(() => client.status === "ready")
+      ready: Effect.sync(() => client.status === "ready"),
+      renew: Effect.sync(() => {
+        if (unanswered > 0 && client.status === "ready") client.disconnect(true)
+      })
     })
   })
 

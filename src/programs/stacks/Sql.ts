@@ -13,6 +13,7 @@ import * as SqlCharges from "../../layers/payments/SqlCharges.ts"
 import * as SqlIdempotencyStore from "../../layers/payments/SqlIdempotencyStore.ts"
 import * as SqlLedger from "../../layers/payments/SqlLedger.ts"
 import * as SqlOutbox from "../../layers/payments/SqlOutbox.ts"
+import * as GuardedRedis from "../../layers/platform/GuardedRedis.ts"
 import { Reads } from "../../layers/platform/Postgres.ts"
 import { Readiness } from "../../layers/platform/Readiness.ts"
 import * as Redis from "../../layers/platform/Redis.ts"
@@ -30,7 +31,7 @@ export const pspUrl = ({ pspUrl }: Settings["Service"]) => pspUrl
 export const databaseUrl = ({ databaseUrl }: Settings["Service"]) => databaseUrl
 
 /** One connection, for the limiter and for the keys. */
-const redis = from("REDIS_URL", redisUrl, (url) => Redis.layer(url))
+const redis = from("REDIS_URL", redisUrl, (url) => GuardedRedis.layer.pipe(Layer.provide(Redis.layer(url))))
 
 export const limiter = whenSet(redisUrl, RedisLimiter.layer.pipe(Layer.provide(redis)), MemoryLimiter.layer)
 
