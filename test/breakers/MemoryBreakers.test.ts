@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Duration, Effect, Exit, Layer } from "effect"
 
 import { Breaker } from "../../src/domain/breakers/Breaker.ts"
+import { Breakers } from "../../src/domain/breakers/Breakers.ts"
 import * as Dependency from "../../src/domain/breakers/Dependency.ts"
 import * as MemoryBreakers from "../../src/layers/breakers/MemoryBreakers.ts"
 import * as Settings from "../../src/layers/platform/Settings.ts"
@@ -59,6 +60,7 @@ describe("MemoryBreakers", () => {
       for (let n = 0; n < 5; n++) yield* failing
       for (let n = 0; n < 1500; n++) yield* breaker.permits(Dependency.make(`made-${n}`, "http", plain.policy))
       yield* Effect.flip(failing)
+      assert.strictEqual((yield* (yield* Breakers).snapshots).length, 1000)
     }).pipe(Effect.provide(set({})))
   )
 })
