@@ -27,16 +27,17 @@ export const lifted = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A
   Effect.provideService(effect, CurrentDeadline, undefined)
 
 /** What is left, never negative; undefined where nobody waits. */
-export const left: Effect.Effect<Duration.Duration | undefined> = Effect.withFiber((fiber) =>
-  Effect.succeed(leftOf(fiber))
-)
+export const left: Effect.Effect<Duration.Duration | undefined> = Effect.withFiber((fiber) => {
+  const millis = leftMillisOf(fiber)
+  return Effect.succeed(millis === undefined ? undefined : Duration.millis(millis))
+})
 
-/** For hot paths that hold their fiber already. */
-export const leftOf = (fiber: Fiber.Fiber<unknown, unknown>): Duration.Duration | undefined => {
+/** The same as a number, for hot paths that hold their fiber already. */
+export const leftMillisOf = (fiber: Fiber.Fiber<unknown, unknown>): number | undefined => {
   const until = fiber.getRef(CurrentDeadline)
   if (until === undefined) return undefined
   const nanos = until - fiber.getRef(Clock.Clock).monotonicTimeNanosUnsafe()
-  return nanos > 0n ? Duration.millis(Number(nanos) / 1_000_000) : Duration.zero
+  return nanos > 0n ? Number(nanos) / 1_000_000 : 0
 }
 
 /**

@@ -41,33 +41,41 @@ export interface Counts {
 
 interface Window {
   readonly rule: CountRule | TimeRule
-  readonly record: (mark: Mark, now: number) => void
-  readonly counts: (now: number) => Counts
+  record(mark: Mark, now: number): void
+  counts(now: number): Counts
 }
 
 const bit = { success: 0, slow: 1, failure: 2 } as const
 
 /** The last so many calls, a byte each. */
-const countWindow = (rule: CountRule): Window => {
-  const ring = new Uint8Array(rule.calls)
-  let place = 0
-  let calls = 0
-  let slow = 0
-  let failures = 0
-  return {
-    rule,
-    record: (mark) => {
-      if (calls === rule.calls) {
-        const leaving = ring[place]
-        if (leaving === bit.failure) failures--
-        else if (leaving === bit.slow) slow--
-      } else calls++
-      ring[place] = bit[mark]
-      if (mark === "failure") failures++
-      else if (mark === "slow") slow++
-      place = place + 1 === rule.calls ? 0 : place + 1
-    },
-    counts: () => ({ calls, failures, slow })
+class LastCalls implements Window {
+  readonly rule: CountRule
+  readonly #ring: Uint8Array
+  #place = 0
+  #calls = 0
+  #slow = 0
+  #failures = 0
+
+  constructor(rule: CountRule) {
+    this.rule = rule
+    this.#ring = new Uint8Array(rule.calls)
+  }
+
+  record(mark: Mark): void {
+    const { calls } = this.rule
+    if (this.#calls === calls) {
+      const leaving = this.#ring[this.#place]
+      if (leaving === bit.failure) this.#failures--
+      else if (leaving === bit.slow) this.#slow--
+    } else this.#calls++
+    this.#ring[this.#place] = bit[mark]
+    if (mark === "failure") this.#failures++
+    else if (mark === "slow") this.#slow++
+    this.#place = this.#place + 1 === calls ? 0 : this.#place + 1
+  }
+
+  counts(): Counts {
+    return { calls: this.#calls, failures: this.#failures, slow: this.#slow }
   }
 }
 
@@ -75,47 +83,71 @@ const countWindow = (rule: CountRule): Window => {
 const bucketsMax = 10
 
 /** The calls of the last while, in buckets of a tenth of it. */
-const timeWindow = (rule: TimeRule): Window => {
-  const width = rule.overMillis / bucketsMax
-  const ages = new Float64Array(bucketsMax).fill(Number.NEGATIVE_INFINITY)
-  const counts = new Uint32Array(bucketsMax * 3)
-  return {
-    rule,
-    record: (mark, now) => {
-      const age = Math.floor(now / width)
+class LastWhile implements Window {
+  readonly rule: TimeRule
+  readonly #successes = buckets()
+  /** Made when there is something to count: where all is well, never. */
+  #slow: Array<number> | undefined
+  #failures: Array<number> | undefined
+  /** Of the newest bucket, in buckets since the clock began. */
+  #age = -bucketsMax
+
+  constructor(rule: TimeRule) {
+    this.rule = rule
+  }
+
+  record(mark: Mark, now: number): void {
+    this.#passTo(now)
+    const place = this.#age % bucketsMax
+    const counts = this.#of(mark)
+    counts[place] = (counts[place] ?? 0) + 1
+  }
+
+  counts(now: number): Counts {
+    const oldest = Math.max(0, this.#bucketOf(now) - bucketsMax + 1, this.#age - bucketsMax + 1)
+    let [successes, slow, failures] = [0, 0, 0]
+    for (let age = oldest; age <= this.#age; age++) {
       const place = age % bucketsMax
-      if (ages[place] !== age) {
-        ages[place] = age
-        counts.fill(0, place * 3, place * 3 + 3)
-      }
-      const at = place * 3 + bit[mark]
-      counts[at] = (counts[at] ?? 0) + 1
-    },
-    counts: (now) => {
-      const oldest = Math.floor(now / width) - bucketsMax
-      const sums = [0, 0, 0]
-      for (let place = 0; place < bucketsMax; place++) {
-        if ((ages[place] ?? oldest) <= oldest) continue
-        for (let kind = 0; kind < 3; kind++) sums[kind] = (sums[kind] ?? 0) + (counts[place * 3 + kind] ?? 0)
-      }
-      const [successes = 0, slow = 0, failures = 0] = sums
-      return { calls: successes + slow + failures, failures, slow }
+      successes += this.#successes[place] ?? 0
+      slow += this.#slow?.[place] ?? 0
+      failures += this.#failures?.[place] ?? 0
     }
+    return { calls: successes + slow + failures, failures, slow }
+  }
+
+  #bucketOf(now: number): number {
+    return Math.floor((now * bucketsMax) / this.rule.overMillis)
+  }
+
+  #of(mark: Mark): Array<number> {
+    if (mark === "success") return this.#successes
+    return mark === "slow" ? (this.#slow ??= buckets()) : (this.#failures ??= buckets())
+  }
+
+  /** Empties the buckets that time has passed over since the newest. */
+  #passTo(now: number): void {
+    const current = this.#bucketOf(now)
+    if (current === this.#age) return
+    for (let passed = Math.max(0, this.#age + 1, current - bucketsMax + 1); passed <= current; passed++) {
+      const place = passed % bucketsMax
+      this.#successes[place] = 0
+      if (this.#slow !== undefined) this.#slow[place] = 0
+      if (this.#failures !== undefined) this.#failures[place] = 0
+    }
+    this.#age = current
   }
 }
 
+const buckets = (): Array<number> => [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+
 export class Tally {
-  readonly #windows: ReadonlyArray<Window>
-  readonly #consecutive: number
+  readonly #rules: ReadonlyArray<Rule>
+  /** Made when the first call is counted: most tallies of a fleet that is well see none for long. */
+  #windows: ReadonlyArray<Window> | undefined
   #failuresInRow = 0
 
   constructor(rules: ReadonlyArray<Rule>) {
-    this.#consecutive = Math.min(
-      ...rules.map((rule) => (rule._tag === "Consecutive" ? rule.failures : Number.POSITIVE_INFINITY))
-    )
-    this.#windows = rules.flatMap((rule) =>
-      rule._tag === "CountWindow" ? [countWindow(rule)] : rule._tag === "TimeWindow" ? [timeWindow(rule)] : []
-    )
+    this.#rules = rules
   }
 
   get failuresInRow(): number {
@@ -127,13 +159,16 @@ export class Tally {
    * evidence is enough, in (0, 1]: counts are multiplied by it and rounded up, rates stay.
    */
   record(mark: Mark, now: number, share: number): string | undefined {
+    this.#windows ??= windowsOf(this.#rules)
     for (const window of this.#windows) window.record(mark, now)
     if (mark === "failure") this.#failuresInRow++
     else this.#failuresInRow = 0
     if (mark === "success") return undefined // Nothing trips on good news.
-    if (this.#failuresInRow >= Math.ceil(this.#consecutive * share)) return `${this.#failuresInRow} failures in a row`
-    for (const { counts, rule } of this.#windows) {
-      const why = exceeded(counts(now), rule, share)
+    if (this.#failuresInRow >= Math.ceil(consecutive(this.#rules) * share)) {
+      return `${this.#failuresInRow} failures in a row`
+    }
+    for (const window of this.#windows) {
+      const why = exceeded(window.counts(now), window.rule, share)
       if (why !== undefined) return why
     }
     return undefined
@@ -141,12 +176,21 @@ export class Tally {
 
   /** Of the first window there is; undefined without one, or before it has seen a call. */
   rates(now: number): { readonly failureRate: number; readonly slowRate: number } | undefined {
-    const counts = this.#windows[0]?.counts(now)
+    const counts = this.#windows?.[0]?.counts(now)
     return counts === undefined || counts.calls === 0
       ? undefined
       : { failureRate: counts.failures / counts.calls, slowRate: counts.slow / counts.calls }
   }
 }
+
+const windowsOf = (rules: ReadonlyArray<Rule>): ReadonlyArray<Window> =>
+  rules
+    .filter((rule) => rule._tag !== "Consecutive")
+    .map((rule) => (rule._tag === "CountWindow" ? new LastCalls(rule) : new LastWhile(rule)))
+
+/** Failures in a row that are too many by any rule. */
+const consecutive = (rules: ReadonlyArray<Rule>): number =>
+  Math.min(...rules.map((rule) => (rule._tag === "Consecutive" ? rule.failures : Number.POSITIVE_INFINITY)))
 
 const exceeded = ({ calls, failures, slow }: Counts, rule: Rates, share: number): string | undefined => {
   if (calls < Math.ceil(rule.callsMin * share)) return undefined

@@ -15,7 +15,8 @@ export interface Terms extends Circuit.Policy {
   /** Infinite where nothing is bounded. */
   readonly inFlightMax: number
   readonly fleet: number
-  readonly schedule: Schedule.Schedule<unknown>
+  /** Undefined where windows are drawn by doubling. */
+  readonly schedule: Schedule.Schedule<unknown> | undefined
 }
 
 /** What holds for a dependency whose own policy says nothing else. */
@@ -38,13 +39,10 @@ const probeSlack = Duration.seconds(1)
 
 export const resolve = (defaults: Defaults, own: Policy): Terms => {
   const { trips = [{ _tag: "Consecutive", failures: defaults.failuresMax }, halfFailed] } = own
-  const bounds = {
-    windowMillis: millis(own.window ?? defaults.window),
-    windowCapMillis: millis(own.windowCap ?? defaults.windowCap)
-  }
   const comesBack = own.ramp ?? ramp
   return {
-    ...bounds,
+    windowMillis: millis(own.window ?? defaults.window),
+    windowCapMillis: millis(own.windowCap ?? defaults.windowCap),
     rules: trips.map(ruleOf),
     leaseMillis: millis(own.timeout) + millis(own.probeSlack ?? probeSlack),
     probes: own.probes ?? 1,
@@ -54,7 +52,7 @@ export const resolve = (defaults: Defaults, own: Policy): Terms => {
     slowAfterMillis: own.slowAfter === undefined ? Number.POSITIVE_INFINITY : millis(own.slowAfter),
     inFlightMax: own.inFlightMax ?? Number.POSITIVE_INFINITY,
     fleet: own.fleet ?? defaults.fleet,
-    schedule: own.schedule ?? OpenWindow.doubling(bounds)
+    schedule: own.schedule
   }
 }
 

@@ -11,7 +11,7 @@ import * as Circuit from "../../domain/breakers/Circuit.ts"
 import type { Dependency } from "../../domain/breakers/Dependency.ts"
 import * as OpenWindow from "../../domain/breakers/OpenWindow.ts"
 import type { Terms } from "../../domain/breakers/Terms.ts"
-import * as Signals from "./Signals.ts"
+import { type Counts, Signals } from "./Signals.ts"
 
 type AnyFiber = Fiber.Fiber<unknown, unknown>
 
@@ -20,6 +20,8 @@ const hintedShare = 0.2
 
 /** Dependencies that are known to lie below one. */
 const belowMax = 64
+
+const nothing: ReadonlySet<string> = new Set()
 
 /** Under what a call was let in. */
 export interface Admission {
@@ -35,7 +37,8 @@ export interface Refusal {
 export class Gate {
   readonly dependency: Dependency
   readonly terms: Terms
-  readonly signals: Signals.Signals
+  readonly signals: Signals
+  readonly #clock: Clock.Clock
   readonly #told: (transition: Transition, fiber: AnyFiber) => void
   #circuit: Circuit.Circuit
   #sinceMillis: number | undefined
@@ -44,23 +47,32 @@ export class Gate {
   /** When it stopped being closed, until it is closed again. */
   #openedAt: number | undefined
   #inFlight = 0
-  readonly #below = new Set<string>()
+  #below: Set<string> | undefined
 
-  constructor(dependency: Dependency, terms: Terms, told: (transition: Transition, fiber: AnyFiber) => void) {
+  constructor(
+    dependency: Dependency,
+    terms: Terms,
+    counts: Counts,
+    told: (transition: Transition, fiber: AnyFiber) => void
+  ) {
     this.dependency = dependency
     this.terms = terms
-    this.signals = Signals.of(dependency)
+    this.#clock = Context.get(counts.context, Clock.Clock)
+    this.signals = new Signals(dependency, counts)
     this.#told = told
     this.#circuit = Circuit.initial(terms)
   }
 
   /** Dependencies that calls of this one were seen to fail through. */
   get below(): ReadonlySet<string> {
-    return this.#below
+    return this.#below ?? nothing
   }
 
   note(path: ReadonlyArray<string>): void {
-    for (const name of path) if (this.#below.size < belowMax && name !== this.dependency.name) this.#below.add(name)
+    for (const name of path) {
+      this.#below ??= new Set()
+      if (this.#below.size < belowMax && name !== this.dependency.name) this.#below.add(name)
+    }
   }
 
   get order(): Force | undefined {
@@ -77,12 +89,14 @@ export class Gate {
 
   /** Lets a call in, which must be settled once, or says when to come back. */
   admit(fiber: AnyFiber): Admission | Refusal {
-    const now = monotonicMillis(fiber)
     const circuit = this.#circuit
     if (circuit._tag === "Closed") {
       this.#inFlight++
-      return { generation: circuit.generation, startedMillis: now }
+      // Half of what the way of nearly every call costs is looking at the time.
+      const startedMillis = this.terms.slowAfterMillis === Number.POSITIVE_INFINITY ? 0 : this.#now()
+      return { generation: circuit.generation, startedMillis }
     }
+    const now = this.#now()
     const verdict = Circuit.admit(circuit, this.terms, now)
     this.#move(verdict.circuit, "the time has come", now, fiber)
     if (verdict._tag === "Admitted") {
@@ -96,19 +110,23 @@ export class Gate {
   settle({ generation, startedMillis }: Admission, outcome: Circuit.Outcome, fiber: AnyFiber): void {
     this.#inFlight--
     const circuit = this.#circuit
-    if (generation !== circuit.generation) return this.signals.came("stale")(fiber.context)
-    const now = monotonicMillis(fiber)
+    if (generation !== circuit.generation) return this.signals.came("stale")
+    const now = this.#now()
     const slow = outcome._tag === "Success" && now - startedMillis >= this.terms.slowAfterMillis
-    this.signals.came(slow ? "slow" : words[outcome._tag])(fiber.context)
-    if (circuit._tag === "HalfOpen") this.signals.probed(words[outcome._tag])(fiber.context)
+    this.signals.came(slow ? "slow" : words[outcome._tag])
+    if (circuit._tag === "Closed" && outcome._tag === "Success" && !slow) {
+      circuit.tally.record("success", now, 1) // Nothing trips on good news.
+      return
+    }
+    if (circuit._tag === "HalfOpen") this.signals.probed(words[outcome._tag])
     const draw = (backoff: number, asked: number) => this.#draw(backoff, asked, fiber)
     const share = now < this.#hintedUntil ? hintedShare : 1
     const settled = Circuit.settle(circuit, this.terms, { generation, outcome, slow }, now, draw, share)
     this.#move(settled.circuit, settled.why, now, fiber)
   }
 
-  permit(fiber: AnyFiber): Permit {
-    const now = monotonicMillis(fiber)
+  permit(): Permit {
+    const now = this.#now()
     const circuit = Circuit.at(this.#circuit, this.terms, now)
     const verdict = Circuit.admit(circuit, this.terms, now)
     const refused = verdict._tag === "Refused"
@@ -120,7 +138,7 @@ export class Gate {
   }
 
   snapshot(fiber: AnyFiber): Snapshot {
-    const now = monotonicMillis(fiber)
+    const now = this.#now()
     this.#move(Circuit.at(this.#circuit, this.terms, now), "the time has come", now, fiber)
     const circuit = this.#circuit
     const tally = circuit._tag === "Closed" || circuit._tag === "Ramping" ? circuit.tally : undefined
@@ -130,7 +148,7 @@ export class Gate {
       kind: this.dependency.kind,
       state: stateOf(circuit),
       since: Duration.millis(this.#sinceMillis === undefined ? 0 : now - this.#sinceMillis),
-      retryAfter: this.permit(fiber).retryAfter,
+      retryAfter: this.permit().retryAfter,
       inFlight: this.#inFlight,
       failuresInRow: tally?.failuresInRow ?? 0,
       failureRate: rates?.failureRate,
@@ -143,9 +161,9 @@ export class Gate {
 
   /** Undefined gives it back to itself. The same order again changes nothing. */
   force(force: Force | undefined, fiber: AnyFiber): void {
-    const now = monotonicMillis(fiber)
+    const now = this.#now()
     const before = this.#circuit
-    const left = force === undefined ? 0 : DateTime.toEpochMillis(force.until) - wallMillis(fiber)
+    const left = force === undefined ? 0 : DateTime.toEpochMillis(force.until) - this.#clock.currentTimeMillisUnsafe()
     if (force === undefined || left <= 0) {
       this.#force = undefined
       if (before._tag === "Forced")
@@ -158,8 +176,8 @@ export class Gate {
     this.#move(Circuit.force(before, force.to, now, now + left), "forced by an operator", now, fiber)
   }
 
-  hint(lasting: Duration.Duration, fiber: AnyFiber): void {
-    this.#hintedUntil = Math.max(this.#hintedUntil, monotonicMillis(fiber) + Duration.toMillis(lasting))
+  hint(lasting: Duration.Duration): void {
+    this.#hintedUntil = Math.max(this.#hintedUntil, this.#now() + Duration.toMillis(lasting))
   }
 
   /** Tells of a step from one state to another; a step within a state is only taken. */
@@ -172,30 +190,30 @@ export class Gate {
     this.#sinceMillis = now
     if (is === "open") this.#openedAt ??= now
     if (is === "closed" && this.#openedAt !== undefined) {
-      this.signals.recovered((now - this.#openedAt) / 1000, fiber.context)
+      this.signals.recovered((now - this.#openedAt) / 1000)
       this.#openedAt = undefined
     }
-    this.signals.moved(was, is, this.#inFlight, fiber.context)
-    const at = DateTime.makeUnsafe(wallMillis(fiber))
+    this.signals.moved(was, is, this.#inFlight)
+    const at = DateTime.makeUnsafe(this.#clock.currentTimeMillisUnsafe())
     noteOnSpan(fiber, `breaker.${is}`, { dependency: this.dependency.name, from: was, why })
     this.#told({ dependency: this.dependency.name, from: was, to: is, at, why }, fiber)
   }
 
+  /** Steps of the wall clock neither shorten nor lengthen a window. */
+  #now(): number {
+    return Number(this.#clock.monotonicTimeNanosUnsafe()) / 1_000_000
+  }
+
   #draw(backoff: number, asked: number, fiber: AnyFiber): number {
     const chance = fiber.getRef(Random.Random).nextDoubleUnsafe()
-    const drawn = Effect.runSyncExitWith(fiber.context)(OpenWindow.delayOf(this.terms.schedule, backoff))
+    const schedule = this.terms.schedule ?? OpenWindow.doubling(this.terms)
+    const drawn = Effect.runSyncExitWith(fiber.context)(OpenWindow.delayOf(schedule, backoff))
     // A schedule that waits or dies was refused when the dependency was declared; the bounds hold regardless.
     return OpenWindow.held(Exit.isSuccess(drawn) ? drawn.value : 0, asked, this.terms, chance)
   }
 }
 
 const words = { Success: "success", Failure: "failure", Ignored: "ignored" } as const
-
-/** Steps of the wall clock neither shorten nor lengthen a window. */
-export const monotonicMillis = (fiber: AnyFiber): number =>
-  Number(fiber.getRef(Clock.Clock).monotonicTimeNanosUnsafe()) / 1_000_000
-
-const wallMillis = (fiber: AnyFiber): number => fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
 
 const states = { Closed: "closed", Open: "open", HalfOpen: "half-open", Ramping: "ramping" } as const
 

@@ -9,13 +9,14 @@ import type { Fiber } from "effect"
 import { Breaker, type State } from "../../domain/breakers/Breaker.ts"
 import { Breakers, PolicyRefused } from "../../domain/breakers/Breakers.ts"
 import type { Force, Snapshot, Transition } from "../../domain/breakers/Breakers.ts"
-import type { Dependency } from "../../domain/breakers/Dependency.ts"
+import type { Dependency, Policy } from "../../domain/breakers/Dependency.ts"
 import * as OpenWindow from "../../domain/breakers/OpenWindow.ts"
 import * as Terms from "../../domain/breakers/Terms.ts"
 import * as Deadlines from "../platform/Deadlines.ts"
 import { Settings } from "../platform/Settings.ts"
 import * as Calls from "./Calls.ts"
 import { Gate } from "./Gate.ts"
+import { Counts } from "./Signals.ts"
 
 /** Names of dependencies are written in code; this is a backstop against one that was made from input. */
 const gatesMax = 1000
@@ -30,10 +31,14 @@ const make = (defaults: Terms.Defaults) =>
   Effect.gen(function* () {
     yield* Effect.fromResult(checked("any", Terms.resolve(defaults, anyCall)))
     const gates = new Map<string, Gate>()
+    /** Dependencies of one policy share its terms. */
+    const resolved = new WeakMap<Policy, Terms.Terms>()
     /** Orders for dependencies that are not declared yet. */
     const orders = new Map<string, Force>()
     const changes = yield* PubSub.sliding<Transition>(changesMax)
-    const run = Effect.runForkWith(yield* Effect.context<never>())
+    const context = yield* Effect.context<never>()
+    const counts = new Counts(context)
+    const run = Effect.runForkWith(context)
 
     const told = (transition: Transition) => {
       PubSub.publishUnsafe(changes, transition)
@@ -48,13 +53,14 @@ const make = (defaults: Terms.Defaults) =>
     ): Result.Result<Gate, PolicyRefused> => {
       const known = gates.get(dependency.name)
       if (known?.dependency === dependency) return Result.succeed(known)
-      const terms = Terms.resolve(defaults, dependency.policy)
+      const terms = resolved.get(dependency.policy) ?? Terms.resolve(defaults, dependency.policy)
+      resolved.set(dependency.policy, terms)
       if (known !== undefined) {
         return isSame(known.terms, terms) ? Result.succeed(known) : Result.fail(declaredTwice(dependency))
       }
       return Result.map(checked(dependency.name, terms), () => {
         if (gates.size >= gatesMax) forgetOne(gates)
-        const gate = new Gate(dependency, terms, told)
+        const gate = new Gate(dependency, terms, counts, told)
         gates.set(dependency.name, gate)
         gate.force(orders.get(dependency.name), fiber)
         orders.delete(dependency.name)
@@ -62,8 +68,10 @@ const make = (defaults: Terms.Defaults) =>
       })
     }
 
-    const gateOf = (dependency: Dependency, fiber: Fiber.Fiber<unknown, unknown>): Gate =>
-      Result.getOrThrow(declared(dependency, fiber))
+    const gateOf = (dependency: Dependency, fiber: Fiber.Fiber<unknown, unknown>): Gate => {
+      const known = gates.get(dependency.name)
+      return known?.dependency === dependency ? known : Result.getOrThrow(declared(dependency, fiber))
+    }
 
     const force: Breakers["Service"]["force"] = (name, order) =>
       Effect.withFiber((fiber) => {
@@ -85,11 +93,7 @@ const make = (defaults: Terms.Defaults) =>
           if (order !== undefined && orders.size < gatesMax) orders.set(name, order)
           gates.delete(name)
         }),
-      hint: (name, lasting) =>
-        Effect.withFiber((fiber) => {
-          gates.get(name)?.hint(lasting, fiber)
-          return Effect.void
-        }),
+      hint: (name, lasting) => Effect.sync(() => gates.get(name)?.hint(lasting)),
       changes: Stream.fromPubSub(changes)
     })
     const breaker = Breaker.of(Calls.make(gateOf, yield* Deadlines.make))
@@ -136,8 +140,13 @@ const declaredTwice = ({ name }: Dependency) =>
 /** Two declarations of one dependency must mean the same; a schedule of one's own, the same schedule. */
 const isSame = (one: Terms.Terms, other: Terms.Terms) => Terms.written(one) === Terms.written(other)
 
+const unfit = ({ schedule }: Terms.Terms): string | undefined => {
+  if (schedule === undefined) return undefined
+  const drawn = Effect.runSyncExit(OpenWindow.delayOf(schedule, 0))
+  return Exit.isSuccess(drawn) ? undefined : "its schedule waits, or fails"
+}
+
 const checked = (dependency: string, terms: Terms.Terms): Result.Result<Terms.Terms, PolicyRefused> => {
-  const drawn = Effect.runSyncExit(OpenWindow.delayOf(terms.schedule, 0))
-  const why = Terms.contradiction(terms) ?? (Exit.isSuccess(drawn) ? undefined : "its schedule waits, or fails")
+  const why = Terms.contradiction(terms) ?? unfit(terms)
   return why === undefined ? Result.succeed(terms) : Result.fail(new PolicyRefused({ dependency, why }))
 }
