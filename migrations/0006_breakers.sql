@@ -1,8 +1,9 @@
 -- What operators order of breakers, and what each process tells of its own.
 
--- One order a dependency, obeyed by every process until `until`. Earlier ones are in the audit log.
+-- One order a dependency, obeyed by every process until `until`. Earlier ones are in the audit log. A name has room
+-- for that of a host, which has 253 characters at most (RFC 1035).
 create table breaker_forces (
-  dependency text primary key check (length(dependency) between 1 and 200),
+  dependency text primary key check (length(dependency) between 1 and 300),
   state text not null check (state in ('open', 'closed')),
   reason text not null,
   forced_by text not null,

@@ -68,7 +68,7 @@ create table breaker_forces (
   forced_at timestamp with time zone not null,
   until timestamp with time zone not null,
   constraint a_force_ends_within_a_day CHECK (((until > forced_at) AND (until <= (forced_at + '24:00:00'::interval)))),
-  constraint breaker_forces_dependency_check CHECK (((length(dependency) >= 1) AND (length(dependency) <= 200))),
+  constraint breaker_forces_dependency_check CHECK (((length(dependency) >= 1) AND (length(dependency) <= 300))),
   constraint breaker_forces_state_check CHECK ((state = ANY (ARRAY['open'::text, 'closed'::text]))),
   constraint breaker_forces_pkey PRIMARY KEY (dependency)
 );
