@@ -68,7 +68,8 @@ export const limiterSuite = <E>(
 
     test("charges no key when one of them is full, and names every full one", () =>
       Effect.gen(function* () {
-        const [whole, full, fuller] = [tenant(), tenant(), tenant()].map((t): Key => [t]) as [Key, Key, Key]
+        const t = tenant()
+        const [whole, full, fuller]: [Key, Key, Key] = [[t], [t, "full"], [t, "fuller"]]
         yield* take(one(five, full, 5))
         yield* take(one(two, fuller, 2))
         const denied = yield* refused({

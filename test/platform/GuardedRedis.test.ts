@@ -1,12 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Duration, Effect, Exit, Layer, Logger, type Redacted, Schema } from "effect"
-import type { Redis as Client } from "ioredis"
 
 import { BreakerError } from "../../src/domain/breakers/Breaker.ts"
 import { Breakers } from "../../src/domain/breakers/Breakers.ts"
 import * as MemoryBreakers from "../../src/layers/breakers/MemoryBreakers.ts"
 import * as GuardedRedis from "../../src/layers/platform/GuardedRedis.ts"
 import * as Redis from "../../src/layers/platform/Redis.ts"
+import type { Client } from "../../src/layers/platform/RedisClient.ts"
 import * as Settings from "../../src/layers/platform/Settings.ts"
 import * as RedisServer from "../support/RedisServer.ts"
 

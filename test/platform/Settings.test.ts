@@ -34,6 +34,15 @@ describe("Settings", () => {
     })
   )
 
+  it.effect("says which forms the URL of Redis may have, and shows no part of a wrong one", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(boot({ REDIS_URL: "redis+cluster://:hunter2@a,b/1" }))
+      assert.include(error.message, "redis+sentinel://host:port,host:port/master/db or redis+cluster://host:port")
+      assert.notInclude(error.message, "hunter2")
+      assert.isTrue(Option.isSome((yield* boot({ REDIS_URL: "redis+cluster://:hunter2@a,b" })).redisUrl))
+    })
+  )
+
   it.effect("takes an empty variable for an unset one", () =>
     Effect.gen(function* () {
       assert.strictEqual((yield* boot({ PORT: "" })).port, 8080)

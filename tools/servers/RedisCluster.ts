@@ -74,7 +74,7 @@ const isWhole = (answer: Buffer): boolean => {
 }
 
 /** All slots are served, as far as the node at this port knows. */
-const askWholeCluster = async (port: number): Promise<void> => {
+export const askWholeCluster = async (port: number): Promise<void> => {
   const answer = (await exchange(port, Buffer.from("CLUSTER INFO\r\n"), isWhole)).toString()
   if (!answer.includes("cluster_state:ok\r\n")) throw new Error(`the node at port ${port} does not see a whole cluster`)
 }

@@ -9,12 +9,12 @@
  */
 import { Deferred, Duration, Effect } from "effect"
 import type { Scope } from "effect"
-import type { Redis as Client } from "ioredis"
 
 import { reserved } from "../../domain/limits/Fleet.ts"
 import type { Policy } from "../../domain/limits/Policy.ts"
 import { RedisUnavailable } from "../platform/Redis.ts"
 import type { Redis, RedisError } from "../platform/Redis.ts"
+import type { Client } from "../platform/RedisClient.ts"
 import type { Heartbeat } from "./Heartbeat.ts"
 import type { Ids } from "./Ids.ts"
 import { Script } from "./Script.ts"

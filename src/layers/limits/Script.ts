@@ -2,7 +2,7 @@
 import { hash } from "node:crypto"
 import { readFileSync } from "node:fs"
 
-import type { Redis as Client } from "ioredis"
+import type { Client } from "../platform/RedisClient.ts"
 
 export class Script<Answer> {
   readonly #text: string

@@ -1,13 +1,15 @@
 /**
- * One multiplexed connection to Redis, over ioredis, for callers who can do without it: every command has a
- * deadline, nothing waits for a connection, nothing is sent a second time, and what may be unanswered at once
- * is bounded. A Redis that is away costs its callers one refusal, not a hang; the connection is made again in
- * the background, with jittered backoff, and ends with its scope.
+ * One multiplexed connection to Redis, or to each master of a Cluster, over ioredis, for callers who can do
+ * without it: every command has a deadline, nothing waits for a connection, nothing is sent a second time, and
+ * what may be unanswered at once is bounded. A Redis that is away costs its callers one refusal, not a hang;
+ * the connection is made again in the background, with jittered backoff, and ends with its scope.
  */
-import { Duration, Effect, Context, Layer, Random, Redacted, Schema } from "effect"
-import { Redis as Client } from "ioredis"
+import { Duration, Effect, Context, Layer, Option, Random, Redacted, Schema } from "effect"
 
 import * as Deadlines from "./Deadlines.ts"
+import * as RedisClient from "./RedisClient.ts"
+import type { Client } from "./RedisClient.ts"
+import * as RedisUrl from "./RedisUrl.ts"
 
 /** No connection, or too much unanswered on it already. The command was not sent, or its answer is lost. */
 export class RedisUnavailable extends Schema.TaggedError<RedisUnavailable>()("RedisUnavailable", {
@@ -65,12 +67,6 @@ export class Redis extends Context.Service<
   }
 >()("cribwork/platform/Redis") {}
 
-/**
- * Not in ioredis' types: how long a closed client waits for its peer, which may be hung, before it drops the
- * socket; and it waits as long for a socket that is gone already.
- */
-const abrupt = { disconnectTimeout: 0 }
-
 const make = (url: Redacted.Redacted, options: RedisOptions) =>
   Effect.gen(function* () {
     const random = yield* Random.Random
@@ -80,42 +76,41 @@ const make = (url: Redacted.Redacted, options: RedisOptions) =>
     let away = false
     let unanswered = 0
 
+    const place = RedisUrl.parse(Redacted.value(url))
+    if (Option.isNone(place)) return yield* Effect.die(new Error(`the URL of Redis must be ${RedisUrl.form}`))
+    const pause = (attempt: number) => backoff(options, attempt, random.nextDoubleUnsafe())
     const client = yield* Effect.acquireRelease(
-      Effect.sync(
-        () =>
-          new Client(Redacted.value(url), {
-            enableOfflineQueue: false,
-            autoResendUnfulfilledCommands: false,
-            maxRetriesPerRequest: 0,
-            connectTimeout: Duration.toMillis(options.connectTimeout),
-            socketTimeout: Duration.toMillis(options.silenceMax),
-            retryStrategy: (attempt) => backoff(options, attempt, random.nextDoubleUnsafe()),
-            lazyConnect: true,
-            ...abrupt
-          })
-      ),
-      (client) => Effect.sync(() => client.disconnect())
+      Effect.sync(() => RedisClient.make(place.value, { ...options, pause })),
+      (client) =>
+        Effect.sync(() => {
+          away = true // Nobody needs to hear of this.
+          client.disconnect()
+        })
     )
-    client.on("error", (error: Error) => {
+    const events: NodeJS.EventEmitter = client
+    const lost = () => {
+      if (away) return
+      away = true
+      log(Effect.logWarning(`Redis is away: ${trouble.replace(/\.$/, "")}.`))
+    }
+    const failed = (error: Error) => {
       trouble = told(error)
+    }
+    events.on("error", failed)
+    events.on("node error", failed)
+    events.on("sentinelError", (error: Error) => {
+      failed(error)
+      lost()
     })
-    client.on("ready", () => {
+    events.on("ready", () => {
       trouble = "connection lost"
       away = false
       log(Effect.logInfo("Redis answers."))
     })
-    client.on("close", () => {
-      if (away || client.status === "end") return
-      away = true
-      log(Effect.logWarning(`Redis is away: ${trouble.replace(/\.$/, "")}.`))
-    })
+    events.on("close", lost)
 
-    const settled = Effect.callback<void>((resume) => {
-      const done = () => resume(Effect.void)
-      client.once("ready", done)
-      client.once("close", done)
-      client.connect().catch(() => {}) // Told by the listeners above, and tried again.
-    })
+    // A failure is told by the listeners above, and tried again.
+    const settled = Effect.promise(() => RedisClient.connect(client).catch(() => {}))
     yield* Effect.timeoutOption(settled, options.bootWait)
 
     return Redis.of({
@@ -145,7 +140,7 @@ const make = (url: Redacted.Redacted, options: RedisOptions) =>
             })
           })
         }),
-      ready: Effect.sync(() => client.status === "ready"),
+      ready: Effect.sync(() => RedisClient.isReady(client)),
       renew: Effect.sync(() => {
         if (unanswered > 0 && client.status === "ready") client.disconnect(true)
       })

@@ -69,6 +69,10 @@ export const url = (...schemes: ReadonlyArray<string>): Kind<Redacted.Redacted> 
       : Option.none()
   })
 
+/** A URL of a form that no scheme alone says. */
+export const urlThat = (form: string, holds: (text: string) => boolean): Kind<Redacted.Redacted> =>
+  kind(form, (value) => (holds(value) ? Option.some(Redacted.make(value, { label: "url" })) : Option.none()))
+
 export const secretText: Kind<Redacted.Redacted> = kind("a text of 1 to 4096 characters", (value) =>
   value.length > 0 && value.length <= 4096 ? Option.some(Redacted.make(value)) : Option.none()
 )

@@ -5,6 +5,7 @@
 import { Context, Duration, Layer, Option } from "effect"
 import type { Config } from "effect"
 
+import * as RedisUrl from "./RedisUrl.ts"
 import * as S from "./Setting.ts"
 import { read, WrongSettings } from "./SettingsReader.ts"
 import type { Read, Rule } from "./SettingsReader.ts"
@@ -31,8 +32,8 @@ export const sections = {
     ),
     redisUrl: S.optional(
       "REDIS_URL",
-      S.url("redis", "rediss"),
-      "Redis for limits and for the hot path of idempotency keys. Unset, limits are counted in the process.",
+      S.urlThat(RedisUrl.form, (text) => Option.isSome(RedisUrl.parse(text))),
+      "Redis for limits and for the hot path of idempotency keys: one server, the master that Sentinels name (`?sentinel_password=` where they want one), or a Cluster. `NODE_EXTRA_CA_CERTS` names a CA of your own. Unset, limits are counted in the process.",
       { secret: true }
     ),
     kafkaBrokers: S.optional(
