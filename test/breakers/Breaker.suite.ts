@@ -396,7 +396,7 @@ export const breakerSuite = (name: string, layer: Layer.Layer<Breaker | Breakers
         yield* breakers.force("psp", undefined)
         yield* call(Effect.void)
         yield* breakers.force("psp", { to: "open", until: yield* DateTime.now })
-        yield* call(Effect.void)
+        assert.strictEqual(yield* state, "closed")
         yield* breakers.force("psp", { to: "closed", until })
         yield* trip
         yield* trip

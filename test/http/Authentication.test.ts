@@ -123,6 +123,24 @@ describe("Authentication", () => {
     }).pipe(Effect.provide(server()))
   )
 
+  it.live("says on every answer what is left, and of what", () =>
+    Effect.gen(function* () {
+      const policies = `"small-tenant";q=10;w=10, "small-user";q=5;w=10, "small-route";q=5;w=10`
+      const headers = yield* newKey({ plan: "small" })
+      const told = Effect.map(ask("/v1/things/7", { headers }), (answer) => {
+        assert.strictEqual(answer.headers.get("ratelimit-policy"), policies)
+        return answer.headers.get("ratelimit") ?? ""
+      })
+      assert.match(yield* told, /^"small-tenant";r=9;t=10, "small-user";r=4;t=10, "small-route";r=4;t=10$/)
+      for (let sent = 0; sent < 4; sent++) yield* told
+      assert.match(yield* told, /^"small-user";r=0;t=\d+, "small-route";r=0;t=\d+$/)
+      const failing = yield* ask("/fail/unavailable")
+      assert.strictEqual(failing.status, 503)
+      assert.strictEqual(failing.headers.get("ratelimit-policy"), `"public";q=2000;w=1`)
+      assert.match(failing.headers.get("ratelimit") ?? "", /^"public";r=1999;t=1$/)
+    }).pipe(Effect.provide(server()))
+  )
+
   it.live("charges the limit per route's pattern and not per path", () =>
     Effect.gen(function* () {
       const headers = yield* newKey({ plan: "small" })

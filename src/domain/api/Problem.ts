@@ -83,5 +83,14 @@ export interface Problem extends Error {
 export const isProblem = (value: unknown): value is Problem =>
   value instanceof Error && "_tag" in value && typeof value._tag === "string" && Object.hasOwn(table, value._tag)
 
+/** Headers of this one answer, beside those that follow from its members. */
+export const withHeaders = <P extends Problem>(problem: P, headers: Readonly<Record<string, string>>): P =>
+  Object.assign(problem, { [headersKey]: headers })
+
+export const headersOf = (problem: Problem): Readonly<Record<string, string>> =>
+  (problem as { readonly [headersKey]?: Readonly<Record<string, string>> })[headersKey] ?? {}
+
+const headersKey = Symbol("cribwork/api/Problem/headers")
+
 /** Keeps what lies behind a problem for the log. It never reaches the wire. */
 export const because = <P extends Problem>(problem: P, cause: unknown): P => Object.assign(problem, { cause })

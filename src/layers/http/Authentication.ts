@@ -26,11 +26,13 @@ import {
   Unauthenticated,
   type Unavailable
 } from "../../domain/api/Problem.ts"
-import { type Ask, Limiter, type LimiterError } from "../../domain/limits/Limiter.ts"
+import * as RateLimitFields from "../../domain/api/RateLimitFields.ts"
+import { Limiter } from "../../domain/limits/Limiter.ts"
 import { asksFor, asksForAddress, plans, publicRoutes } from "../../domain/limits/Plan.ts"
 import { Settings } from "../platform/Settings.ts"
 import { clientAddress } from "./ClientAddress.ts"
 import * as FailureBudget from "./FailureBudget.ts"
+import * as Quotas from "./Quotas.ts"
 
 const sourceOf = (fiber: Fiber.Fiber<unknown, unknown>) =>
   NodeHttpServerRequest.toIncomingMessage(
@@ -66,24 +68,20 @@ const addresses = (trustedProxies: number): ((source: IncomingMessage) => string
   }
 }
 
-/** A cost of one is always countable and below every limit, so that only two answers are possible. */
-const overQuota = ({ reason }: LimiterError): Effect.Effect<never, Away | QuotaExceeded> =>
-  reason._tag === "RateLimited" || reason._tag === "CannotDecide" ? Effect.fail(problemOf(reason)) : Effect.die(reason)
-
-/** The ask of each caller on one route; callers are remembered as long as their key is. */
-const asksOn = (route: string) => {
-  const known = new WeakMap<Caller, Ask>()
-  return (caller: Caller): Ask => {
+/** What each caller pays on one route; callers are remembered as long as their key is. */
+const tollsOn = (route: string) => {
+  const known = new WeakMap<Caller, Quotas.Toll>()
+  return (caller: Caller): Quotas.Toll => {
     const there = known.get(caller)
     if (there !== undefined) return there
-    const ask: Ask = {
-      keys: asksFor(plans[caller.plan], { tenant: caller.tenant, user: caller.user, route }),
-      cost: 1
-    }
-    known.set(caller, ask)
-    return ask
+    const { tenant, user } = caller
+    const toll = Quotas.tollOf({ keys: asksFor(plans[caller.plan], { tenant, user, route }), cost: 1 })
+    known.set(caller, toll)
+    return toll
   }
 }
+
+const publicPolicies = RateLimitFields.policyField([publicRoutes])
 
 const make = Effect.gen(function* () {
   const limiter = yield* Limiter
@@ -117,14 +115,11 @@ const make = Effect.gen(function* () {
 
   const authenticated = Authenticated.of((app, { endpoint }) => {
     const scope = Context.get(endpoint.annotations, NeededScope)
-    const askOf = asksOn(`${endpoint.method} ${endpoint.path}`)
+    const tollOf = tollsOn(`${endpoint.method} ${endpoint.path}`)
     const admit = (caller: Caller): Effect.Effect<HttpServerResponse.HttpServerResponse, Refused | Types.unhandled> =>
       scope !== undefined && !caller.scopes.has(scope)
         ? Effect.fail(new Forbidden({ detail: `This key lacks the scope ${scope}.`, scope }))
-        : Effect.matchEffect(limiter.take(askOf(caller)), {
-            onFailure: overQuota,
-            onSuccess: () => Effect.provideService(app, CurrentCaller, caller)
-          })
+        : Quotas.paid(limiter, tollOf(caller), Effect.provideService(app, CurrentCaller, caller))
     return Effect.withFiber((fiber) =>
       Effect.flatMap(identify(sourceOf(fiber), fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()), admit)
     )
@@ -132,10 +127,11 @@ const make = Effect.gen(function* () {
 
   const metered = Metered.of((app) =>
     Effect.withFiber((fiber) =>
-      Effect.matchEffect(limiter.take({ keys: asksForAddress(publicRoutes, addressOf(sourceOf(fiber))), cost: 1 }), {
-        onFailure: overQuota,
-        onSuccess: () => app
-      })
+      Quotas.paid(
+        limiter,
+        { ask: { keys: asksForAddress(publicRoutes, addressOf(sourceOf(fiber))), cost: 1 }, policies: publicPolicies },
+        app
+      )
     )
   )
 

@@ -2,7 +2,7 @@
 import type { HttpServerResponse } from "effect/http"
 import { HttpServerResponse as Response } from "effect/http"
 
-import type { Problem } from "../../domain/api/Problem.ts"
+import { headersOf, type Problem } from "../../domain/api/Problem.ts"
 import { type ProblemName, table } from "../../domain/api/ProblemTable.ts"
 
 export const contentType = "application/problem+json"
@@ -24,7 +24,11 @@ export const toWire = (problem: Problem, requestId: string): { body: string; hea
     request_id: requestId
   }
   for (const member of written[problem._tag]) body[member] = members[member]
-  const headers: Record<string, string> = { "cache-control": "no-store", "x-request-id": requestId }
+  const headers: Record<string, string> = {
+    "cache-control": "no-store",
+    "x-request-id": requestId,
+    ...headersOf(problem)
+  }
   const wait = members["retry_after_ms"]
   if (typeof wait === "number") headers["retry-after"] = String(Math.ceil(wait / 1000))
   if (problem.status === 401) headers["www-authenticate"] = `Bearer realm="cribwork"`
