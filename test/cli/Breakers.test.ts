@@ -42,7 +42,7 @@ const environment = Effect.fnUntraced(function* (scopes: ReadonlyArray<Scope> = 
 })
 
 const declared = Effect.flatMap(Breakers, (breakers) =>
-  breakers.declare(Dependency.make("psp", "http", { timeout: Duration.seconds(1) }))
+  breakers.declare(Dependency.make("gateway", "http", { timeout: Duration.seconds(1) }))
 )
 
 /** What a server says whose one breaker is in this state. */
@@ -50,7 +50,7 @@ const list = (state: string) =>
   JSON.stringify({
     data: [
       {
-        dependency: "psp",
+        dependency: "gateway",
         kind: "http",
         process: "host:1:0a",
         program: "worker",
@@ -76,18 +76,18 @@ describe("cribwork breakers", () => {
       const reporter = freshReporter()
       yield* (yield* BreakerReports).publish(reporter, [
         seen("redis"),
-        seen("psp", { state: "open", retryAfter: Duration.seconds(300), failuresInRow: 5, failureRate: 0.625 })
+        seen("gateway", { state: "open", retryAfter: Duration.seconds(300), failuresInRow: 5, failureRate: 0.625 })
       ])
       const env = yield* environment()
       const { code, stderr, stdout } = yield* cribwork(["breakers", "list"], env)
       assert.deepStrictEqual([code, stderr], [0, ""])
-      const [head, first, second] = stdout.split("\n")
+      const [head, first, ...rest] = stdout.split("\n")
       assert.match(head ?? "", /^DEPENDENCY +STATE +FOR +RETRY IN .* ORDER +PROGRAM +PROCESS$/)
-      const row = String.raw`^psp +open +\d+s +4m \d+s +0 +5 +63 % +- +100 % +- +worker +`
+      const row = String.raw`^gateway +open +\d+s +4m \d+s +0 +5 +63 % +- +100 % +- +worker +`
       assert.match(first ?? "", new RegExp(`${row}${reporter.process}$`))
-      assert.match(second ?? "", /^redis +closed +\d+s +- +0 +0 +- +- +100 % +- +worker/)
+      assert.match(rest.join("\n"), /^redis +closed +\d+s +- +0 +0 +- +- +100 % +- +worker/m)
       const { data } = parsed((yield* cribwork(["breakers", "list", "--json"], env)).stdout)
-      assert.deepInclude((data as ReadonlyArray<object>)[0], { dependency: "psp", state: "open" })
+      assert.deepInclude((data as ReadonlyArray<object>)[0], { dependency: "gateway", state: "open" })
     }).pipe(Effect.provide(house))
   )
 
@@ -96,43 +96,43 @@ describe("cribwork breakers", () => {
       yield* declared
       const env = yield* environment()
       const why = ["--reason", "they asked for quiet"]
-      const forced = yield* cribwork(["breakers", "force", "psp", "open", "--for", "10m", ...why], env)
+      const forced = yield* cribwork(["breakers", "force", "gateway", "open", "--for", "10m", ...why], env)
       assert.strictEqual(forced.code, 0, forced.stderr)
-      assert.match(forced.stdout, /^dependency +psp\nordered +open\nuntil +\d{4}-\S+ \S+ UTC\nby +[0-9a-f]{16}\n$/)
+      assert.match(forced.stdout, /^dependency +gateway\nordered +open\nuntil +\d{4}-\S+ \S+ UTC\nby +[0-9a-f]{16}\n$/)
       const listed = yield* cribwork(["breakers", "list"], env)
       assert.match(listed.stdout, /open until \S+ \S+ UTC by [0-9a-f]{16}/)
       const [entry] = yield* (yield* AuditLog).list({ limit: 1 })
       assert.deepInclude(entry, { action: "breakers.force", why: "they asked for quiet" })
 
-      const lifted = yield* cribwork(["breakers", "force", "psp", "auto", ...why, "--json"], env)
-      assert.deepInclude(parsed(lifted.stdout), { dependency: "psp", state: "auto", until: null })
+      const lifted = yield* cribwork(["breakers", "force", "gateway", "auto", ...why, "--json"], env)
+      assert.deepInclude(parsed(lifted.stdout), { dependency: "gateway", state: "auto", until: null })
 
       for (const args of [["closed"], ["auto", "--for", "1m"]]) {
-        const asked = yield* cribwork(["breakers", "force", "psp", ...args, ...why], env)
+        const asked = yield* cribwork(["breakers", "force", "gateway", ...args, ...why], env)
         assert.strictEqual(asked.code, 2)
         assert.include(asked.stderr, "For how long?")
       }
-      const odd = yield* cribwork(["breakers", "force", "psp", "open", "--for", "25h", ...why], env)
+      const odd = yield* cribwork(["breakers", "force", "gateway", "open", "--for", "25h", ...why], env)
       assert.strictEqual(odd.code, 2)
       assert.include(odd.stderr, "up to 24h")
-      assert.strictEqual((yield* cribwork(["breakers", "force", "psp", "open", "--for", "1m"], env)).code, 2)
+      assert.strictEqual((yield* cribwork(["breakers", "force", "gateway", "open", "--for", "1m"], env)).code, 2)
       const missing = yield* cribwork(["breakers", "force", "pps", "auto", ...why], env)
       assert.deepStrictEqual([missing.code, missing.stderr.split("\n")[0]], [3, "cribwork: No such breaker"])
       const reader = yield* environment(["ops:read"])
-      assert.strictEqual((yield* cribwork(["breakers", "force", "psp", "auto", ...why], reader)).code, 4)
+      assert.strictEqual((yield* cribwork(["breakers", "force", "gateway", "auto", ...why], reader)).code, 4)
     }).pipe(Effect.provide(house))
   )
 
   it.live("shows an order about what no living process has", () =>
     Effect.gen(function* () {
       const reporter = freshReporter()
-      yield* (yield* BreakerReports).publish(reporter, [seen("gateway")])
+      yield* (yield* BreakerReports).publish(reporter, [seen("old")])
       yield* (yield* BreakerReports).leave(reporter)
       const env = yield* environment()
-      const order = ["breakers", "force", "gateway", "closed", "--for", "1h", "--reason", "x"]
+      const order = ["breakers", "force", "old", "closed", "--for", "1h", "--reason", "x"]
       assert.strictEqual((yield* cribwork(order, env)).code, 0)
       const { stdout } = yield* cribwork(["breakers", "list"], env)
-      assert.match(stdout, /^gateway is in no living process; ordered closed until /m)
+      assert.match(stdout, /^old is in no living process; ordered closed until /m)
     }).pipe(Effect.provide(house))
   )
 
@@ -157,14 +157,14 @@ describe("cribwork breakers", () => {
         ({ value }) => parsed(String(value))
       )
       assert.hasAllKeys(yield* next, ["data", "next_cursor", "forces"])
-      yield* cribwork(["breakers", "force", "psp", "open", "--for", "10m", "--reason", "quiet"], env)
+      yield* cribwork(["breakers", "force", "gateway", "open", "--for", "10m", "--reason", "quiet"], env)
       const told: Array<Record<string, unknown>> = []
       while (!told.some(({ to }) => to === "forced-open")) told.push(yield* next)
       assert.deepInclude(
         told.find(({ change }) => change === "ordered"),
-        { dependency: "psp", state: "open", reason: "quiet" }
+        { dependency: "gateway", state: "open", reason: "quiet" }
       )
-      assert.deepInclude(told.at(-1), { change: "state", dependency: "psp", from: "closed", program: "cribwork" })
+      assert.deepInclude(told.at(-1), { change: "state", dependency: "gateway", from: "closed", program: "cribwork" })
       watching.kill("SIGINT")
       assert.deepStrictEqual(yield* Effect.promise(() => ended), [130, null])
     }).pipe(Effect.scoped, Effect.provide(house))

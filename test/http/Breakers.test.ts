@@ -53,6 +53,8 @@ const ahead = (duration: Duration.Input) =>
   Effect.map(DateTime.now, (now) => DateTime.formatIso(DateTime.addDuration(now, Duration.fromInputUnsafe(duration))))
 
 const rows = ({ body }: Answer) => body["data"] as ReadonlyArray<Record<string, unknown>>
+/** Beside those that the house has of its own. */
+const ofGateway = (answer: Answer) => rows(answer).filter(({ dependency }) => dependency === "gateway")
 const wrong = ({ body }: Answer) =>
   (body["errors"] as ReadonlyArray<{ readonly pointer: string; readonly detail: string }>).map(({ pointer }) => pointer)
 
@@ -66,12 +68,13 @@ const elsewhere = (dependency: string) =>
     return reporter
   })
 
-const isObeyed = ({ program, state }: Record<string, unknown>) => program === "cribwork" && state === "forced-open"
+const isObeyed = ({ dependency, program, state }: Record<string, unknown>) =>
+  dependency === "gateway" && program === "cribwork" && state === "forced-open"
 
 describe("GET /v1/breakers", () => {
   it.live("shows the breakers of all processes, where to look first on top", () =>
     Effect.gen(function* () {
-      const { process } = yield* elsewhere("psp")
+      const { process } = yield* elsewhere("gateway")
       yield* (yield* Breakers).declare(Dependency.make("kafka", "kafka", { timeout: Duration.seconds(1) }))
       const auth = yield* reader
       const answer = yield* Effect.repeat(ask("/v1/breakers", { headers: auth }), {
@@ -79,7 +82,7 @@ describe("GET /v1/breakers", () => {
       })
       const [culprit] = rows(answer)
       assert.deepOwnInclude(culprit ?? {}, {
-        dependency: "psp",
+        dependency: "gateway",
         kind: "http",
         process,
         program: "worker",
@@ -113,25 +116,25 @@ describe("GET /v1/breakers", () => {
 describe("POST /v1/breakers/{name}/force", () => {
   it.live("orders, is obeyed, shows with every process, and is lifted", () =>
     Effect.gen(function* () {
-      yield* (yield* Breakers).declare(Dependency.make("psp", "http", { timeout: Duration.seconds(1) }))
-      yield* elsewhere("psp")
+      yield* (yield* Breakers).declare(Dependency.make("gateway", "http", { timeout: Duration.seconds(1) }))
+      yield* elsewhere("gateway")
       const auth = yield* operator
       const until = yield* ahead("10 minutes")
       const order = { state: "open", reason: "they asked for quiet", until }
-      const { body, status } = yield* force(auth, "psp", order)
+      const { body, status } = yield* force(auth, "gateway", order)
       assert.strictEqual(status, 200)
-      assert.deepInclude(body, { dependency: "psp", ...order })
+      assert.deepInclude(body, { dependency: "gateway", ...order })
       assert.match(String(body["by"]), /^[0-9a-f]{16}$/)
 
       const shown = yield* Effect.repeat(ask("/v1/breakers", { headers: auth }), {
         until: (answer) => rows(answer).some(isObeyed)
       })
-      for (const row of rows(shown)) assert.deepStrictEqual(row["force"], body)
-      assert.lengthOf(rows(shown), 2)
+      for (const row of ofGateway(shown)) assert.deepStrictEqual(row["force"], body)
+      assert.lengthOf(ofGateway(shown), 2)
       assert.deepStrictEqual(shown.body["forces"], [body])
 
-      const lifted = yield* force(auth, "psp", { state: "auto", reason: "it is back" })
-      assert.deepInclude(lifted.body, { dependency: "psp", state: "auto", until: null })
+      const lifted = yield* force(auth, "gateway", { state: "auto", reason: "it is back" })
+      assert.deepInclude(lifted.body, { dependency: "gateway", state: "auto", until: null })
       yield* Effect.repeat(ask("/v1/breakers", { headers: auth }), {
         until: (answer) => !rows(answer).some(isObeyed) && rows(answer).every((row) => row["force"] === null)
       })
@@ -139,8 +142,8 @@ describe("POST /v1/breakers/{name}/force", () => {
       assert.deepStrictEqual(
         entries.map(({ action, actor, subject, why }) => [action, actor, subject, why]),
         [
-          ["breakers.lift", body["by"], "psp", "it is back"],
-          ["breakers.force", body["by"], "psp", "they asked for quiet"]
+          ["breakers.lift", body["by"], "gateway", "it is back"],
+          ["breakers.force", body["by"], "gateway", "they asked for quiet"]
         ]
       )
     }).pipe(Effect.provide(house()))
@@ -148,7 +151,7 @@ describe("POST /v1/breakers/{name}/force", () => {
 
   it.live("an order ends by itself, so it says when: in the future, and within a day", () =>
     Effect.gen(function* () {
-      yield* elsewhere("psp")
+      yield* elsewhere("gateway")
       const auth = yield* operator
       const soon = yield* ahead("1 minute")
       const wrongs: ReadonlyArray<readonly [Body & Record<string, unknown>, ReadonlyArray<string>]> = [
@@ -166,12 +169,12 @@ describe("POST /v1/breakers/{name}/force", () => {
         [{ state: "open", reason: "x", until: soon, untill: soon }, ["/untill"]]
       ]
       for (const [body, places] of wrongs) {
-        const answer = yield* force(auth, "psp", body)
+        const answer = yield* force(auth, "gateway", body)
         assert.deepStrictEqual([answer.status, wrong(answer)], [422, places], JSON.stringify(body))
       }
       assert.deepStrictEqual((yield* ask("/v1/breakers", { headers: auth })).body["forces"], [])
       const offset = `${soon.slice(0, 19)}+00:00`
-      assert.strictEqual((yield* force(auth, "psp", { state: "open", reason: "x", until: offset })).status, 200)
+      assert.strictEqual((yield* force(auth, "gateway", { state: "open", reason: "x", until: offset })).status, 200)
     }).pipe(Effect.provide(house()))
   )
 
@@ -183,8 +186,8 @@ describe("POST /v1/breakers/{name}/force", () => {
         const { body: problem, status } = yield* force(auth, "pps", body)
         assert.deepStrictEqual([status, problem["type"]], [404, "/problems/breaker-not-found"])
       }
-      yield* elsewhere("psp")
-      assert.strictEqual((yield* force(auth, "psp", order)).status, 200)
+      yield* elsewhere("gateway")
+      assert.strictEqual((yield* force(auth, "gateway", order)).status, 200)
     }).pipe(Effect.provide(house()))
   )
 
@@ -200,10 +203,10 @@ describe("POST /v1/breakers/{name}/force", () => {
 
   it.live("is for operators", () =>
     Effect.gen(function* () {
-      yield* elsewhere("psp")
+      yield* elsewhere("gateway")
       const order = { state: "open", reason: "x", until: yield* ahead("1 minute") }
-      assert.strictEqual((yield* force({}, "psp", order)).status, 401)
-      const refused = yield* force(yield* reader, "psp", order)
+      assert.strictEqual((yield* force({}, "gateway", order)).status, 401)
+      const refused = yield* force(yield* reader, "gateway", order)
       assert.deepInclude(refused.body, { status: 403, scope: "ops:admin" })
       assert.deepStrictEqual((yield* ask("/v1/breakers", { headers: yield* reader })).body["forces"], [])
     }).pipe(Effect.provide(house()))
