@@ -16,6 +16,7 @@ const failure: Circuit.Outcome = { _tag: "Failure" }
 const success: Circuit.Outcome = { _tag: "Success" }
 const ignored: Circuit.Outcome = { _tag: "Ignored" }
 
+const often = <A>(value: A, times: number): ReadonlyArray<A> => Array.from({ length: times }, () => value)
 const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 const millionths = between(0, 999_999)
 
@@ -45,6 +46,11 @@ const probing = (now: number, from: Circuit.Circuit = tripped(0), of = policy) =
   return verdict
 }
 
+const failedProbe = (from: Circuit.Circuit, at: number) => {
+  const probe = probing(at, from)
+  return settle(probe.circuit, probe.generation, failure, at)
+}
+
 const openedAsking = (seconds: number) => {
   const asks: Circuit.Outcome = { _tag: "Failure", retryAfter: Duration.seconds(seconds) }
   const of: Circuit.Policy = { ...policy, rules: [{ _tag: "Consecutive", failures: 1 }] }
@@ -72,53 +78,98 @@ describe("Circuit", () => {
   )
 
   const event = Schema.Struct({
-    kind: Schema.Literals(["call", "settle", "wait"]),
-    outcome: Schema.Literals(["Success", "Failure", "Ignored"]),
-    which: between(0, 9),
-    pause: between(0, 8000),
+    kind: Schema.Literals([...often("call", 9), ...often("settle", 9), ...often("wait", 4), "order"]),
+    outcome: Schema.Literals(["Success", "Success", "Failure", "Failure", "Failure", "Ignored"]),
+    /** Mostly the newest call, so that probes come to an end. */
+    which: Schema.Literals([0, 0, 0, 0, 1, 2, 5]),
+    pause: between(0, 6000),
     millionths
   })
+  const withRamp: Circuit.Policy = { ...policy, probes: 2, ramp: { overMillis: 20_000, floor: 50 } }
+  const byRate: Circuit.Policy = {
+    ...withRamp,
+    rules: [{ _tag: "TimeWindow", overMillis: 5000, callsMin: 4, failureRate: 0.5, slowRate: 2 }],
+    probes: 1
+  }
+  const legal = new Set([
+    "Closed Open",
+    "Open HalfOpen",
+    "HalfOpen Open",
+    "HalfOpen Closed",
+    "HalfOpen Ramping",
+    "Ramping Open",
+    "Ramping Closed",
+    ...["Closed", "Open", "HalfOpen", "Ramping"].map((from) => `${from} Forced`),
+    // Its time is over: what was forced open is open, and the next caller its probe.
+    "Forced Open",
+    "Forced HalfOpen",
+    "Forced Closed"
+  ])
 
   it.prop(
-    "keeps every promise along any history of calls, answers and pauses",
-    { history: Schema.Array(event).check(Schema.isMaxLength(80)) },
-    ({ history }) => {
-      let circuit: Circuit.Circuit = Circuit.initial(policy)
+    "keeps every promise along any history of calls, answers, pauses and orders",
+    {
+      of: Schema.Literals([0, 1, 2]),
+      history: Schema.Array(event).check(Schema.isMinLength(100), Schema.isMaxLength(150))
+    },
+    ({ history, of: chosen }) => {
+      const of = [policy, withRamp, byRate][chosen] ?? policy
+      let circuit: Circuit.Circuit = Circuit.initial(of)
       let now = 0
       const running: Array<number> = []
+      let probe = { generation: -1, startedAt: 0 }
+
+      const call = () => {
+        const verdict = Circuit.admit(circuit, of, now)
+        if (verdict._tag === "Admitted") {
+          if (verdict.circuit._tag === "HalfOpen") {
+            const isWaitedFor = running.includes(probe.generation) && now < probe.startedAt + of.leaseMillis
+            assert.isFalse(isWaitedFor && circuit._tag === "HalfOpen", "two probes at once")
+            probe = { generation: verdict.generation, startedAt: now }
+          }
+          running.push(verdict.generation)
+        } else {
+          assert.isAbove(verdict.retryAfterMillis, 0)
+          const back = now + verdict.retryAfterMillis
+          if (circuit._tag === "Open") {
+            assert.strictEqual(Circuit.admit(circuit, of, back)._tag, "Admitted")
+            assert.strictEqual(Circuit.admit(circuit, of, back - 1)._tag, "Refused")
+          }
+        }
+        return verdict.circuit
+      }
+      const answered = (which: number, outcome: Circuit.Outcome, chance: number) => {
+        const newest = running.length - 1
+        const [generation = -1] = running.splice(Math.max(0, newest - which), 1)
+        const after = settle(circuit, generation, outcome, now, { chance, of })
+        if (generation !== circuit.generation) assert.strictEqual(after, circuit)
+        return after
+      }
+      const ordered = (which: number, lasting: number) => {
+        if (which % 3 > 0) return Circuit.force(circuit, which % 3 === 1 ? "open" : "closed", now, now + lasting)
+        return circuit._tag === "Forced" ? Circuit.released(circuit, of, now) : circuit
+      }
+
       for (const { kind, outcome, which, pause, millionths } of history) {
         const before: Circuit.Circuit = circuit
+        const expected = Circuit.backoffAt(before, now) + (Circuit.backoffAt(before, now) < before.backoff ? 0 : 1)
         if (kind === "wait") now += pause
-        else if (kind === "call") {
-          const verdict = Circuit.admit(circuit, policy, now)
-          if (verdict._tag === "Refused") {
-            assert.isAbove(verdict.retryAfterMillis, 0)
-            if (circuit._tag === "Open") {
-              const back = now + verdict.retryAfterMillis
-              assert.strictEqual(Circuit.admit(circuit, policy, back)._tag, "Admitted")
-              assert.strictEqual(Circuit.admit(circuit, policy, back - 1)._tag, "Refused")
-            }
-            continue
-          }
-          circuit = verdict.circuit
-          running.push(verdict.generation)
-        } else if (running.length > 0) {
-          const [generation = -1] = running.splice(which % running.length, 1)
-          circuit = settle(circuit, generation, { _tag: outcome }, now, { chance: millionths / 1e6 })
-          if (generation !== before.generation) assert.strictEqual(circuit, before)
-        }
-        const edge = `${before._tag} ${circuit._tag}`
-        const legal = ["Closed Open", "Open HalfOpen", "HalfOpen Open", "HalfOpen Closed"]
-        if (before._tag !== circuit._tag) {
-          assert.include(legal, edge)
-          assert.strictEqual(circuit.generation, before.generation + 1)
-        }
-        if (circuit._tag === "Open" && before._tag !== "Open") {
-          assert.isAtLeast(circuit.windowMillis, policy.windowMillis)
-          assert.isAtMost(circuit.windowMillis, policy.windowCapMillis)
-        }
+        else if (kind === "call") circuit = call()
+        else if (kind === "settle") circuit = answered(which, { _tag: outcome }, millionths / 1e6)
+        else circuit = ordered(which, pause)
+
+        if (before._tag === circuit._tag) continue
+        assert.isTrue(legal.has(`${before._tag} ${circuit._tag}`), `${before._tag} ${circuit._tag}`)
+        assert.isAbove(circuit.generation, before.generation)
+        if (circuit._tag === "Closed" && before._tag === "HalfOpen") assert.isUndefined(of.ramp)
+        if (circuit._tag !== "Open" || before._tag === "Forced") continue
+        assert.include(before._tag === "Closed" ? [0, expected] : [expected], circuit.backoff)
+        const low = OpenWindow.grown(of, circuit.backoff)
+        assert.isAtLeast(circuit.windowMillis, low)
+        assert.isAtMost(circuit.windowMillis, Math.min(2 * low, of.windowCapMillis))
       }
-    }
+    },
+    { arbitrary: { runs: 300 } }
   )
 
   it("counts failures in a row only", () => {
@@ -186,6 +237,16 @@ describe("Circuit", () => {
     assert.strictEqual(again._tag, "HalfOpen")
     const fourth = probing(6004, again, of)
     assert.strictEqual(settle(fourth.circuit, fourth.generation, success, 6005, { of })._tag, "Closed")
+  })
+
+  it("takes up its backoff where it was when an operator had forced it open", () => {
+    const twice = failedProbe(failedProbe(tripped(0), 1000), 5000)
+    const forced = Circuit.force(twice, "open", 5000, 90_000)
+    const again = failedProbe(forced, 90_000)
+    assert(again._tag === "Open")
+    assert.strictEqual(again.backoff, twice.backoff + 1)
+    const calm = Circuit.force({ ...Circuit.initial(policy), backoff: 5 }, "open", 0, 1000)
+    assert.strictEqual(calm.backoff, 0)
   })
 
   const ramping = { ...policy, ramp: { overMillis: 7000, floor: 1 } }

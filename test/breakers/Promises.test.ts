@@ -112,6 +112,7 @@ const edges = new Set([
   ...["closed", "open", "half-open", "ramping", "forced-closed"].map((from) => `${from} forced-open`),
   ...["closed", "open", "half-open", "ramping", "forced-open"].map((from) => `${from} forced-closed`),
   "forced-open open",
+  "forced-open half-open",
   "forced-closed closed"
 ])
 
