@@ -3,11 +3,15 @@ import { ConfigProvider, Duration, Effect, Exit, Layer, Logger, type Redacted, S
 
 import { BreakerError } from "../../src/domain/breakers/Breaker.ts"
 import { Breakers } from "../../src/domain/breakers/Breakers.ts"
+import { Limiter } from "../../src/domain/limits/Limiter.ts"
 import * as MemoryBreakers from "../../src/layers/breakers/MemoryBreakers.ts"
+import { layerWith } from "../../src/layers/limits/RedisLimiter.ts"
+import { windowsBounds } from "../../src/layers/limits/Windows.ts"
 import * as GuardedRedis from "../../src/layers/platform/GuardedRedis.ts"
 import * as Redis from "../../src/layers/platform/Redis.ts"
 import type { Client } from "../../src/layers/platform/RedisClient.ts"
 import * as Settings from "../../src/layers/platform/Settings.ts"
+import { policy } from "../limits/Model.ts"
 import * as RedisServer from "../support/RedisServer.ts"
 
 const fromRedis = <A, E>(effect: Effect.Effect<A, E, Redis.Redis | Breakers>, url: Redacted.Redacted) =>
@@ -89,6 +93,19 @@ describe.skipIf(!RedisServer.installed)("GuardedRedis, on a server", () => {
         yield* until(Effect.map(stateOf, (state) => state === "closed"))
         assert.notStrictEqual(yield* use((client) => client.client("ID")), first)
       }).pipe((effect) => fromRedis(effect, server.url))
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("carries a limiter, whose work in the background has more time than a request", () =>
+    Effect.gen(function* () {
+      const server = yield* RedisServer.make
+      yield* server.start
+      const keys = [{ policy: policy("guarded", 5, 1_000_000), key: ["t"] }] as const
+      const { source } = yield* Limiter.use((limiter) => limiter.take({ keys, cost: 1 })).pipe(
+        Effect.provide(layerWith({ deadline: Duration.millis(50), shadow: windowsBounds })),
+        (effect) => fromRedis(effect, server.url)
+      )
+      assert.strictEqual(source, "redis")
     }).pipe(Effect.scoped)
   )
 

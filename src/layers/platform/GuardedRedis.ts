@@ -43,12 +43,15 @@ export const classify: Dependency.Classify<RedisError> = (exit): Outcome => {
   return { _tag: error._tag === "RedisRefused" && !cannotServe.has(error.code) ? "Success" : "Failure" }
 }
 
+/** What work that no request waits for, such as telling an emptied Redis what it lost, gives one command. */
+const longestDeadline = Duration.seconds(1)
+
 const make = Effect.gen(function* () {
   const inner = yield* Redis
   const breaker = yield* Breaker
   const breakers = yield* Breakers
   const settings = yield* Settings
-  const timeout = Duration.max(settings.redisDeadline, settings.redisKeyBudget)
+  const timeout = Duration.max(longestDeadline, Duration.max(settings.redisDeadline, settings.redisKeyBudget))
   const redis = Dependency.make("redis", "redis", serverPolicy(settings, { timeout, endedBy: "client" }))
   yield* breakers.declare(redis)
 
