@@ -25,7 +25,8 @@ const policy = {
   ramp: "none"
 } as const
 
-const named = (name: string) => Dependency.make(name, "http", policy)
+const named = (name: string, seconds = 9) =>
+  Dependency.make(name, "http", { ...policy, timeout: Duration.seconds(seconds) })
 const psp = named("psp")
 
 const byExit = (exit: Exit.Exit<unknown, unknown>): Outcome =>
@@ -44,6 +45,10 @@ const refusedOf = <A, E>(effect: Effect.Effect<A, E | BreakerError, Breaker>) =>
     assert.instanceOf(error, BreakerError)
     return error
   })
+
+/** Within a call that may take so many seconds, one that hangs, and may take so many. */
+const hanging = (outer: number, inner: number) =>
+  call(call(Effect.never, named(`inner-${inner}`, inner)), named(`outer-${outer}`, outer))
 
 const trip = Effect.repeat(Effect.ignore(call(Effect.fail("down"))), { times: 1 })
 const stateOf = (dependency: Dependency.Dependency) =>
@@ -242,6 +247,19 @@ export const breakerSuite = (name: string, layer: Layer.Layer<Breaker | Breakers
     )
 
     promise(
+      "has no call hide what hangs below it: what could outlast the call it is part of is refused by name",
+      Effect.gen(function* () {
+        const { dependency, path, reason } = yield* refusedOf(hanging(5, 5))
+        assert.deepStrictEqual([dependency, path], ["inner-5", ["outer-5", "inner-5"]])
+        assert.deepStrictEqual(reason, new DeadlineTooShort({ needs: Duration.seconds(5), left: Duration.seconds(5) }))
+        const hung = yield* Effect.forkChild(refusedOf(hanging(5, 4)), { startImmediately: true })
+        yield* TestClock.adjust("4 seconds")
+        const culprit = yield* Fiber.join(hung)
+        assert.deepStrictEqual([culprit.dependency, culprit.reason._tag], ["inner-4", "CallTimedOut"])
+      })
+    )
+
+    promise(
       "refuses, and does not queue, what is above the calls in flight",
       Effect.gen(function* () {
         const narrow = Dependency.make("narrow", "http", { ...policy, inFlightMax: 2 })
@@ -258,8 +276,8 @@ export const breakerSuite = (name: string, layer: Layer.Layer<Breaker | Breakers
     promise(
       "names the culprit and the way to it, and opens for nobody on the way",
       Effect.gen(function* () {
-        const inner = call(Effect.fail("down"), named("c"))
-        const nested = call(call(inner, named("b")), named("a"))
+        const inner = call(Effect.fail("down"), named("c", 7))
+        const nested = call(call(inner, named("b", 8)), named("a"))
         const through = yield* Effect.flip(Effect.sandbox(nested))
         assert.deepStrictEqual(Context.getOrUndefined(Cause.annotations(through), FailedThrough), ["a", "b", "c"])
         yield* Effect.ignore(nested)
@@ -283,7 +301,7 @@ export const breakerSuite = (name: string, layer: Layer.Layer<Breaker | Breakers
         const spoken = (event: string, _: bigint, { dependency, path }: Record<string, unknown> = {}) =>
           void said.push(`${event} ${String(path ?? dependency)}`)
         const noting = Object.assign(Object.create(span) as typeof span, { event: spoken })
-        const outer = call(call(Effect.fail("down"), named("inner")), named("outer"))
+        const outer = call(call(Effect.fail("down"), named("inner", 8)), named("outer"))
         yield* Effect.repeat(Effect.ignore(outer), { times: 2 }).pipe(Effect.withParentSpan(noting))
         assert.deepStrictEqual(said, [
           "breaker.failed inner",

@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Clock, DateTime, Deferred, Duration, Effect, Exit, Fiber, Random, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 
-import { Breaker } from "../../src/domain/breakers/Breaker.ts"
+import { Breaker, BreakerError } from "../../src/domain/breakers/Breaker.ts"
 import { Breakers } from "../../src/domain/breakers/Breakers.ts"
 import type { Transition } from "../../src/domain/breakers/Breakers.ts"
 import * as Dependency from "../../src/domain/breakers/Dependency.ts"
@@ -14,8 +14,11 @@ import * as MemoryBreakers from "../../src/layers/breakers/MemoryBreakers.ts"
 const defaults = { failuresMax: 5, window: Duration.seconds(1), windowCap: Duration.seconds(30), fleet: 10 }
 const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
-const byExit: Dependency.Classify<string> = (exit) => ({ _tag: Exit.isSuccess(exit) ? "Success" : "Failure" })
-const write = (dependency: Dependency.Dependency) => Dependency.write(dependency, "call", { classify: byExit })
+const byExit: Dependency.Classify<unknown> = (exit) => ({ _tag: Exit.isSuccess(exit) ? "Success" : "Failure" })
+const write = <E = string>(dependency: Dependency.Dependency) =>
+  Dependency.write<E>(dependency, "call", { classify: byExit })
+
+const taking = (name: string, seconds: number) => Dependency.make(name, "http", { timeout: Duration.seconds(seconds) })
 
 /** The most that lie within `span` of each other. */
 const worst = (times: ReadonlyArray<number>, span: number) => {
@@ -72,6 +75,42 @@ describe("a dependency that hangs", () => {
       for (let n = 99; n < 160; n++) yield* step(n)
       assert.strictEqual(yield* state, "open")
     }).pipe(Effect.provide(MemoryBreakers.layerWith(defaults)))
+  )
+})
+
+describe("a call within a call within a call", () => {
+  it.effect.prop(
+    "blames what hangs and nobody on the way to it, whatever the timeouts and whenever it was called",
+    { timeouts: Schema.Tuple([between(1, 9), between(1, 9), between(1, 9)]), before: between(0, 3000) },
+    ({ before, timeouts: [a, b, c] }) =>
+      Effect.gen(function* () {
+        const breaker = yield* Breaker
+        const [top, middle, bottom] = [taking("a", a), taking("b", b), taking("c", c)]
+        const pause = Effect.sleep(Duration.millis(before))
+        const hanging = breaker.write(write<never>(bottom), Effect.never)
+        const ask = breaker.write(
+          write<BreakerError>(top),
+          Effect.andThen(pause, breaker.write(write<BreakerError>(middle), Effect.andThen(pause, hanging)))
+        )
+        // As many as open a breaker, each to its end.
+        for (let n = 0; n < defaults.failuresMax; n++) {
+          const asking = yield* Effect.forkChild(Effect.flip(ask), { startImmediately: true })
+          yield* TestClock.adjust("10 seconds")
+          const error = yield* Fiber.join(asking)
+          assert(error instanceof BreakerError, String(error))
+          // Where there is no time for the next, that is said, and not that the one above it was slow.
+          const waited = error.reason._tag === "CallTimedOut"
+          if (waited && error.dependency === "b") assert.isAtLeast(before, 1000 * b)
+          if (waited && error.dependency === "a") assert.isAtLeast(2 * before, 1000 * a)
+          assert.strictEqual(error.reason._tag === "DeadlineTooShort", !waited)
+        }
+        const states = yield* Effect.forEach([top, middle, bottom], breaker.permits)
+        const opened = states.map(({ state }) => state === "open")
+        const fits = a * 1000 - before > b * 1000 && b * 1000 - before > c * 1000
+        assert.deepStrictEqual(opened[2], fits)
+        if (fits) assert.deepStrictEqual(opened, [false, false, true])
+      }).pipe(Effect.provide(MemoryBreakers.layerWith(defaults))),
+    { arbitrary: { runs: 100 } }
   )
 })
 

@@ -37,7 +37,9 @@ export const make = (
           resume(Effect.die(defect))
         }
       }
-      const child = Effect.runForkWith(fiber.context as Context.Context<R>)(effect)
+      // What is called from here has less time than that, or hides behind this call's timeout.
+      const context = Deadline.inMillis(fiber, call.timeoutMillis) as Context.Context<R>
+      const child = Effect.runForkWith(context)(effect)
       const done = child.pollUnsafe()
       if (done !== undefined) return left(done)
       const wait = deadlines.start(call.timeoutMillis, () => {
