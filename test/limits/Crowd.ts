@@ -1,6 +1,7 @@
 /** Several instances that take from one key as fast as they may, and the windows in what they were granted. */
-import { Context, Duration, Effect, Layer, Logger } from "effect"
-import type { Redacted, Scope } from "effect"
+import { Context, Duration, Effect, Layer, Logger, Redacted } from "effect"
+import type { Scope } from "effect"
+import { Redis as Client } from "ioredis"
 
 import { Limiter } from "../../src/domain/limits/Limiter.ts"
 import type { Ask, DecisionId, Source } from "../../src/domain/limits/Limiter.ts"
@@ -67,5 +68,27 @@ export const worstWindow = (admitted: ReadonlyArray<Admission>, windowMillis: nu
     )
   )
 
-/** Until all of them have been seen by all others. */
-export const acquainted = Effect.sleep(Duration.times(beat, 6))
+/** Until `size` instances are there and each has beaten twice since, so that each has seen that all have seen it. */
+export const acquainted = (url: Redacted.Redacted, size: number) =>
+  Effect.gen(function* () {
+    const client = yield* Effect.acquireRelease(
+      Effect.sync(() => new Client(Redacted.value(url))),
+      (client) => Effect.sync(() => client.disconnect())
+    )
+    const beats = Effect.promise(async () => {
+      const live = await client.zrange("{cribwork:limits}:instances", "0", "-1", "WITHSCORES")
+      const [seconds = "0"] = (await client.time()) as ReadonlyArray<unknown> as ReadonlyArray<string>
+      const entries = live.flatMap((name, at) => (at % 2 === 0 ? [[name, Number(live[at + 1])] as const] : []))
+      return new Map(entries.filter(([, at]) => at > (Number(seconds) - 2) * 1_000_000))
+    })
+    for (let round = 0; round < 3; round++) {
+      let before = yield* beats
+      while (before.size < size) {
+        yield* Effect.sleep("5 millis")
+        before = yield* beats
+      }
+      const moved = (now: ReadonlyMap<string, number>) =>
+        [...now].filter(([name, at]) => at !== before.get(name)).length
+      while (moved(yield* beats) < size) yield* Effect.sleep("5 millis")
+    }
+  }).pipe(Effect.scoped)

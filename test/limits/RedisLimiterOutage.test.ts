@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Array as Arr, ConfigProvider, Context, Duration, Effect, Layer, Redacted } from "effect"
+import { Array as Arr, ConfigProvider, Context, Duration, Effect, Exit, Layer, Redacted } from "effect"
 import { Redis as Client } from "ioredis"
 
 import { DecisionId, Limiter } from "../../src/domain/limits/Limiter.ts"
@@ -7,11 +7,12 @@ import type { Ask, AskKey } from "../../src/domain/limits/Limiter.ts"
 import { Policy } from "../../src/domain/limits/Policy.ts"
 import type { Outage } from "../../src/domain/limits/Policy.ts"
 import { keyName } from "../../src/layers/limits/KeyName.ts"
-import { layer as fromSettings } from "../../src/layers/limits/RedisLimiter.ts"
+import { layer as fromSettings, layerWith } from "../../src/layers/limits/RedisLimiter.ts"
+import { windowsBounds } from "../../src/layers/limits/Windows.ts"
 import * as Redis from "../../src/layers/platform/Redis.ts"
 import * as Settings from "../../src/layers/platform/Settings.ts"
 import * as RedisServer from "../support/RedisServer.ts"
-import { acquainted, crowd, instance, silent, worstWindow } from "./Crowd.ts"
+import { acquainted, beat, crowd, instance, silent, worstWindow } from "./Crowd.ts"
 import { policy } from "./Model.ts"
 
 const deadline = 60
@@ -58,6 +59,20 @@ const started = Effect.gen(function* () {
   yield* server.start
   return server
 })
+
+/** Scripts of this client read a clock that a key puts forward, by seconds. */
+const withClock = (client: Client, key: string): Client =>
+  new Proxy(client, {
+    get: (target, property) => {
+      if (property === "evalsha") return () => Promise.reject(new Error("NOSCRIPT"))
+      if (property !== "eval") return Reflect.get(target, property) as unknown
+      const time = `(function() local t = redis.call('TIME') return { t[1] + (redis.call('GET', '${key}') or 0), t[2] } end)()`
+      return (text: string, keys: number, ...values: ReadonlyArray<string>) =>
+        target.eval(text.replaceAll("redis.call('TIME')", time), keys, ...values)
+    }
+  })
+
+const patient = Duration.seconds(5)
 
 // It kills the server it talks to, so it starts one of its own.
 describe.runIf(RedisServer.installed)("RedisLimiter in an outage (needs redis-server in the PATH)", () => {
@@ -170,7 +185,7 @@ describe.runIf(RedisServer.installed)("RedisLimiter in an outage (needs redis-se
     Effect.gen(function* () {
       const server = yield* started
       const limiters = yield* Effect.all(Arr.replicate(instance(server.url), 3))
-      yield* acquainted
+      yield* acquainted(server.url, 3)
       yield* server.kill
       const asked = ask(8, ["t"], "soft", 300_000)
       yield* Effect.forEach(limiters, gone)
@@ -190,7 +205,7 @@ describe.runIf(RedisServer.installed)("RedisLimiter in an outage (needs redis-se
     Effect.gen(function* () {
       const server = yield* started
       const [here, there] = [yield* instance(server.url), yield* instance(server.url)] as const
-      yield* acquainted
+      yield* acquainted(server.url, 2)
       const asked = ask(10, ["t"])
       for (let turn = 0; turn < 8; turn++) yield* there.take(asked)
       yield* here.take(asked)
@@ -207,7 +222,7 @@ describe.runIf(RedisServer.installed)("RedisLimiter in an outage (needs redis-se
       const server = yield* started
       const limiters = yield* Effect.all(Arr.replicate(instance(server.url), 3))
       const client = yield* commandsTo(server.url)
-      yield* acquainted
+      yield* acquainted(server.url, 3)
       const asked = ask(3000, ["t"])
       const brought = (turn: number): Ask => ({ ...asked, id: DecisionId.make(`brought-${turn}`) })
       const granted: Array<string> = []
@@ -244,7 +259,7 @@ describe.runIf(RedisServer.installed)("RedisLimiter in an outage (needs redis-se
       assert.deepStrictEqual(yield* counted(client, asked), granted.toSorted())
       yield* Effect.promise(() => client.flushall())
       yield* all(1)
-      yield* acquainted
+      yield* acquainted(server.url, 3)
       assert.deepStrictEqual(yield* counted(client, asked), granted.toSorted())
     })
   )
@@ -270,8 +285,7 @@ describe.runIf(RedisServer.installed)("RedisLimiter in an outage (needs redis-se
       yield* Effect.scoped(
         Effect.gen(function* () {
           const there = yield* instance(server.url)
-          yield* acquainted
-          yield* acquainted
+          yield* acquainted(server.url, 2)
           for (let turn = 0; turn < 4; turn++) yield* there.take(asked)
         })
       )
@@ -286,6 +300,43 @@ describe.runIf(RedisServer.installed)("RedisLimiter in an outage (needs redis-se
       assert.strictEqual(yield* sourceOf(here, asked), "redis")
     })
   )
+
+  it.live("admits no more when Redis' clock is put forward or back, by one process or by two", () =>
+    Effect.gen(function* () {
+      const server = yield* started
+      const clock = "clock"
+      const connection = yield* Layer.build(Redis.layer(server.url).pipe(Layer.provide(silent)))
+      const { ready, renew, use } = Context.get(connection, Redis.Redis)
+      let shimmed: Client | undefined
+      const stepped = Layer.succeed(Redis.Redis, {
+        ready,
+        renew,
+        use: (deadline, command) => use(deadline, (client) => command((shimmed ??= withClock(client as Client, clock))))
+      })
+      const limiter = Effect.map(
+        Layer.build(Layer.fresh(layerWith({ deadline: patient, shadow: windowsBounds, beat, batchMax: 1 }))),
+        Context.get(Limiter)
+      ).pipe(Effect.provide(stepped))
+      const [here, there] = yield* Effect.all([limiter, limiter])
+      yield* acquainted(server.url, 2)
+      const put = (seconds: number) => use(patient, (client) => client.set(clock, seconds, "EX", 60))
+      const asked: Ask = { keys: [{ policy: policy("clocked", 6, 60_000_000), key: ["t"] }], cost: 1 }
+      const admitted = (limiter: Limiter["Service"], times: number) =>
+        Effect.map(
+          Effect.all(Arr.replicate(Effect.exit(limiter.take(asked)), times)),
+          (all) => all.filter(Exit.isSuccess).length
+        )
+      assert.strictEqual(yield* admitted(here, 3), 3)
+      assert.strictEqual(yield* admitted(there, 2), 2)
+      yield* put(3600)
+      // What the other spent it has not told yet; its share is held back until it has.
+      assert.strictEqual(yield* admitted(here, 2), 0)
+      yield* acquainted(server.url, 2)
+      assert.strictEqual((yield* admitted(here, 3)) + (yield* admitted(there, 3)), 1)
+      yield* put(-3600)
+      assert.strictEqual((yield* admitted(here, 3)) + (yield* admitted(there, 3)), 0)
+    }).pipe(Effect.scoped)
+  )
 })
 
 // They wait for windows to pass, so they wait together.
@@ -296,7 +347,7 @@ describe.runIf(RedisServer.installed).concurrent("RedisLimiter across a loss (ne
         Effect.gen(function* () {
           const server = yield* started
           const limiters = yield* Effect.all(Arr.replicate(instance(server.url), size), { concurrency: "unbounded" })
-          yield* acquainted
+          yield* acquainted(server.url, size)
           const [limit, windowMillis] = [40, 500]
           const admitted = yield* crowd(limiters, ask(limit, ["t"], outage, windowMillis * 1000), 4)
           yield* Effect.sleep(windowMillis + 60)

@@ -17,8 +17,11 @@ const unitsMax = 1000
 export const kinds = { fresh: 0, again: 1, look: 2, lease: 3 } as const
 export type Kind = (typeof kinds)[keyof typeof kinds]
 
-/** What `decide.lua` answers: 0 and its time, when it knows another epoch; else 1, its time, and the verdicts. */
-export type Answer = readonly [known: 0 | 1, now: number, ...verdicts: ReadonlyArray<number>]
+/**
+ * What `decide.lua` answers: 1, its time, and the verdicts; or only its time, with 0 when it knows another epoch,
+ * and 2 when its clock was put forward.
+ */
+export type Answer = readonly [known: 0 | 1 | 2, now: number, ...verdicts: ReadonlyArray<number>]
 
 /** What became of one ask. `remaining` is there when this ask charged something. */
 export interface Decided {
@@ -70,8 +73,8 @@ export class Batch<Traveller extends Named & { readonly kind: Kind }> {
     return [epoch, ...this.#names]
   }
 
-  values(epoch: string, ids: Ids, limitOf: (policy: Policy) => number): ReadonlyArray<string | number> {
-    const values: Array<string | number> = [epoch]
+  values(epoch: string, latest: number, ids: Ids, limitOf: (policy: Policy) => number): ReadonlyArray<string | number> {
+    const values: Array<string | number> = [epoch, latest]
     for (const policy of this.#policies) {
       values.push(limitOf(policy), policy.windowMicros, policy.observe ? 1 : 0, lendMicros(policy))
     }

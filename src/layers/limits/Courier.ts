@@ -3,8 +3,8 @@
  * id and its own verdict; an answer that does not come in time, or cannot, sends each of them to the shadow
  * alone.
  */
-import { Effect, Exit } from "effect"
-import type { Duration, Scheduler } from "effect"
+import { Duration, Effect, Exit } from "effect"
+import type { Scheduler } from "effect"
 
 import type { Grant, LimiterError } from "../../domain/limits/Limiter.ts"
 import type { Policy } from "../../domain/limits/Policy.ts"
@@ -13,7 +13,8 @@ import type { Redis, RedisError } from "../platform/Redis.ts"
 import { Batch, kinds } from "./Batch.ts"
 import type { Answer, Decided, Kind } from "./Batch.ts"
 import type { Denials } from "./Denials.ts"
-import type { Epoch, Epochs } from "./Epochs.ts"
+import type { Epoch } from "./Epoch.ts"
+import type { Epochs } from "./Epochs.ts"
 import type { Ids } from "./Ids.ts"
 import { lendMicros } from "./Leases.ts"
 import { Script } from "./Script.ts"
@@ -36,6 +37,10 @@ export interface Traveller extends Named {
   gone: boolean
 }
 
+/** How far clocks may run apart by themselves, and from what on it is a step, in microseconds. */
+const driftMax = 0.001
+const stepMin = 20_000
+
 const deciding = new Script<Answer>("decide.lua")
 
 /** What a courier travels with. */
@@ -57,8 +62,8 @@ interface Baggage {
 export class Courier {
   readonly #of: Baggage
   #waiting: Array<Traveller> = []
-  /** Redis' clock when it last answered, and ours then: it is at least so much later as ours is. */
-  readonly #met = { redis: 0, here: 0 }
+  /** Redis' clock when it last answered, and ours when it was asked and when it answered. */
+  #met = { redis: 0, sent: 0, answered: 0, doubts: -1 }
 
   constructor(of: Baggage) {
     this.#of = of
@@ -92,8 +97,17 @@ export class Courier {
     for (const [epoch, batch] of open) run(this.#send(batch, epoch))
   }
 
+  /** It is at least so late there. */
   #redisNow(): number {
-    return this.#met.redis + this.#of.now() - this.#met.here
+    return this.#met.redis + this.#of.now() - this.#met.answered
+  }
+
+  /** It can be no later there when an ask arrives that is sent now; 0 after another server may have answered. */
+  #redisLatest(): number {
+    const { deadline, epochs, now } = this.#of
+    if (this.#met.doubts !== epochs.doubts) return 0
+    const since = now() - this.#met.sent
+    return Math.ceil(this.#met.redis + since + since * driftMax + Duration.toMillis(deadline) * 1000 + stepMin)
   }
 
   /** Nobody may guess what a strict policy has left while somebody may have spent what Redis does not know. */
@@ -111,7 +125,11 @@ export class Courier {
     return redis.use(deadline, (client) => {
       epochs.see(client)
       const limitOf = (policy: Policy) => epoch.limitOf(policy, this.#redisNow()) ?? 0
-      return deciding.run(client, batch.keys(epoch.key), batch.values(epoch.known ?? "", ids, limitOf))
+      return deciding.run(
+        client,
+        batch.keys(epoch.key),
+        batch.values(epoch.known ?? "", this.#redisLatest(), ids, limitOf)
+      )
     })
   }
 
@@ -137,6 +155,7 @@ export class Courier {
       ? this.#askAfter(batch, epoch)
       : Effect.flatMap(this.#ask(batch, epoch), (answer) => {
           if (answer[0] === 1) return Effect.succeed(answer)
+          if (answer[0] === 2) epoch.stepped = true
           epochs.doubt()
           denials.clear()
           return this.#askAfter(batch, epoch)
@@ -144,8 +163,7 @@ export class Courier {
     return Effect.matchEffect(asked, {
       onSuccess: (answer) =>
         Effect.sync(() => {
-          this.#met.redis = answer[1]
-          this.#met.here = now()
+          this.#met = { redis: answer[1], sent, answered: now(), doubts: epochs.doubts }
           if (answer[0] !== 1) return alone()
           batch.read(answer, ids, (traveller, decided) => this.#tell(traveller, decided, epoch, sent))
         }),

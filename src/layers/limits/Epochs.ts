@@ -2,7 +2,8 @@
  * Which life of which server this process talks to, and what that server must be told before it may decide.
  *
  * An epoch is the server's own run id and the moment it was first met, kept in its memory: a restart, a
- * promoted replica and a flush each show as another epoch, or none. Whoever meets a new one tells it all it
+ * promoted replica and a flush each show as another epoch, or none; and whoever notices that the server's clock
+ * was put forward, so that units would leave too soon, begins another one. Whoever meets a new one tells it all it
  * admitted in its last windows, then says so; until everybody who lived has, what the others may have spent is
  * held back. A single server has one epoch. In a cluster each tenant has its own, since its keys lie together
  * on one node and share its fate.
@@ -10,13 +11,13 @@
 import { Deferred, Duration, Effect } from "effect"
 import type { Scope } from "effect"
 
-import { reserved } from "../../domain/limits/Fleet.ts"
-import type { Policy } from "../../domain/limits/Policy.ts"
 import { RedisUnavailable } from "../platform/Redis.ts"
 import type { Redis, RedisError } from "../platform/Redis.ts"
 import type { Client } from "../platform/RedisClient.ts"
+import { Epoch } from "./Epoch.ts"
 import type { Heartbeat } from "./Heartbeat.ts"
 import type { Ids } from "./Ids.ts"
+import { tagOf } from "./KeyTable.ts"
 import { Script } from "./Script.ts"
 import type { Memory, Shadow } from "./Shadow.ts"
 
@@ -44,46 +45,6 @@ const keptMillis = 172_800_000
 /** Tenants whose epochs are remembered in a cluster; the one met first is met again. */
 const epochsMax = 100_000
 
-/**
- * An instance that has not told what it admitted, until when it can have, and its place among those that
- * shared the limits; one that had left before had none, and what it admitted only matters to the strict.
- */
-interface Missing {
-  readonly until: number
-  readonly rank: number | undefined
-}
-
-/** One life of one server, as this process knows it. */
-export class Epoch {
-  readonly tag: string
-  readonly key: string
-  /** What it is called; undefined until this process has told it everything it must know. */
-  known: string | undefined = undefined
-  /** What it was called when last told: the same again lost nothing. */
-  told: string | undefined = undefined
-  since = 0
-  /** Whose spending it has not heard of. */
-  missing: ReadonlyArray<Missing> = []
-  /** Among how many the limits were shared. */
-  size = 1
-  telling: Deferred.Deferred<void, RedisError> | undefined = undefined
-
-  constructor(tag: string) {
-    this.tag = tag
-    this.key = `${tag}:.epoch` // No policy has such a name.
-  }
-
-  /** What a policy may admit at `now` of the server's clock; undefined when it must not guess. */
-  limitOf(policy: Policy, now: number): number | undefined {
-    if (this.missing.length === 0 || policy.outage === "open") return policy.limit
-    const missing = this.missing.filter(({ until }) => now < until + policy.windowMicros)
-    if (missing.length === 0) return policy.limit
-    if (policy.outage === "strict") return undefined
-    const ranks = missing.flatMap(({ rank }) => (rank === undefined ? [] : [rank]))
-    return Math.max(0, policy.limit - reserved(policy.limit, this.size, ranks))
-  }
-}
-
 export class Epochs {
   readonly #redis: Redis["Service"]
   readonly #shadow: Shadow
@@ -97,7 +58,8 @@ export class Epochs {
   readonly #watched = new WeakSet<object>()
   /** Undefined until the first connection shows what there is. */
   #clustered: boolean | undefined = undefined
-  #doubts = 0
+  /** How often this process had reason to believe that another server, or another life, answers. */
+  doubts = 0
   /** Decisions that Redis had to be told. */
   restored = 0
 
@@ -122,7 +84,7 @@ export class Epochs {
   /** The epoch that decides about a key. */
   of(name: string): Epoch {
     if (this.#clustered !== true) return this.#single
-    const tag = name.slice(0, name.indexOf("}") + 1)
+    const tag = tagOf(name)
     const known = this.#byTag.get(tag)
     if (known !== undefined) return known
     for (const [oldest] of this.#byTag) {
@@ -153,27 +115,32 @@ export class Epochs {
   }
 
   doubt(): void {
-    this.#doubts++
+    this.doubts++
     this.#single.known = undefined
     for (const epoch of this.#byTag.values()) epoch.known = undefined
   }
 
   /** Must it be told something before it may decide? */
   isBehind(epoch: Epoch): boolean {
-    return epoch.known === undefined || this.#shadow.owes(this.#prefix(epoch))
+    return epoch.known === undefined || this.#shadow.owes(this.#tag(epoch))
   }
 
-  /** Those that are behind, and those of whom somebody else is missing. */
+  /**
+   * Those that must be told something although nobody asks, and those of whom somebody else is missing. A tenant
+   * of whom nothing is known waits for its next ask.
+   */
   get unsettled(): ReadonlyArray<Epoch> {
-    return this.#all.filter((epoch) => this.isBehind(epoch) || epoch.missing.length > 0)
+    if (this.#clustered !== true) {
+      return this.isBehind(this.#single) || this.#single.missing.length > 0 ? [this.#single] : []
+    }
+    const { tags } = this.#shadow
+    return [...this.#byTag.values()].filter(
+      (epoch) => epoch.missing.length > 0 || (tags.has(epoch.tag) && this.isBehind(epoch))
+    )
   }
 
-  get #all(): ReadonlyArray<Epoch> {
-    return this.#clustered === true ? [...this.#byTag.values()] : [this.#single]
-  }
-
-  #prefix(epoch: Epoch): string {
-    return this.#clustered === true ? epoch.tag : ""
+  #tag(epoch: Epoch): string | undefined {
+    return this.#clustered === true ? epoch.tag : undefined
   }
 
   /** Tells the server what it must know, once for all who wait, and goes on when they no longer do. */
@@ -196,26 +163,34 @@ export class Epochs {
     })
   }
 
+  /** Tells what is left to tell, for nobody will tell it later; not for long. */
+  readonly lastWords: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.forEach(this.unsettled, (epoch) => this.#told(epoch), { discard: true })
+  ).pipe(Effect.timeoutOption(deadline), Effect.ignore)
+
   #told(epoch: Epoch): Effect.Effect<void, RedisError> {
     return Effect.gen({ self: this }, function* () {
-      const others = this.#heartbeat.seen.length > 1
-      const doubts = this.#doubts
-      const [, , name, , began] = yield* this.#call(epoch, "", false, [])
+      const doubts = this.doubts
+      const begin = epoch.stepped ? `!${epoch.told}` : ""
+      const [, , name, , began] = yield* this.#call(epoch, begin, false, [])
+      epoch.stepped = false
       if (this.#shadow.overflowed) {
         this.#shadow.overflowed = false
-        for (const each of this.#all) each.told = undefined
+        this.#single.complete = false
+        for (const each of this.#byTag.values()) each.complete = false
       }
       const lost = epoch.told !== undefined && epoch.told !== name
-      const prefix = this.#prefix(epoch)
+      const tag = this.#tag(epoch)
       // Everything, if this is a life it was not told in; else what it may have missed.
-      if (epoch.told === name) yield* this.#chunks(epoch, name, this.#shadow.owed(prefix, this.#now()))
-      else yield* this.#chunks(epoch, name, this.#shadow.everything(prefix, this.#now()))
-      while (this.#shadow.owes(prefix)) yield* this.#chunks(epoch, name, this.#shadow.owed(prefix, this.#now()))
+      if (epoch.told === name && epoch.complete) yield* this.#chunks(epoch, name, this.#shadow.owed(tag, this.#now()))
+      else yield* this.#chunks(epoch, name, this.#shadow.everything(tag, this.#now()))
+      while (this.#shadow.owes(tag)) yield* this.#chunks(epoch, name, this.#shadow.owed(tag, this.#now()))
       const heard = yield* this.#call(epoch, name, this.#shadow.isWhole(this.#now()), [])
-      if (doubts !== this.#doubts) return yield* new RedisUnavailable({ detail: "the connection was lost meanwhile" })
+      if (doubts !== this.doubts) return yield* new RedisUnavailable({ detail: "the connection was lost meanwhile" })
       this.#count(epoch, heard)
       epoch.told = epoch.known = name
-      if (began === 1 && (lost || others)) yield* this.#heartbeat.alarm
+      epoch.complete = true
+      if (began === 1 && (lost || this.#clustered !== true)) yield* this.#heartbeat.alarm
     })
   }
 
@@ -237,7 +212,7 @@ export class Epochs {
     }).pipe(
       Effect.onError(() =>
         Effect.sync(() => {
-          epoch.told = undefined
+          epoch.complete = false
         })
       )
     )
@@ -247,7 +222,9 @@ export class Epochs {
     return this.#redis
       .use(deadline, (client) => {
         this.see(client)
-        const seen = this.#heartbeat.seen
+        // A tenant of a cluster whom this process meets for the first time has lost nothing that it knows of.
+        const met = this.#clustered === true && epoch.told === undefined
+        const seen = met ? [{ instance: this.#ids.instance, until: 0 }] : this.#heartbeat.seen
         const keys = [epoch.key, `${epoch.key}:expected`, `${epoch.key}:restored`]
         const kept = this.#clustered === true ? keptMillis : 0
         const values: Array<string | number> = [this.#ids.instance, name, last ? 1 : 0, kept, seen.length]

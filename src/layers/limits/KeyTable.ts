@@ -83,12 +83,17 @@ export const textOf = (policy: Policy, key: ReadonlyArray<string>): string => {
   return text
 }
 
+/** The hash tag of a name in Redis. */
+export const tagOf = (name: string): string => name.slice(0, name.indexOf("}") + 1)
+
 export class KeyTable {
   readonly #bounds: KeyTableBounds
   readonly #entries = new Map<string, Entry>()
   readonly #queues: Array<Queue> = [] // One a distinct window, so a handful.
   #stamps = 0
   #round = 0
+  /** Keys that begin alike, once somebody asked for them so. */
+  #groups: Map<string, Set<Entry>> | undefined = undefined
   /** Until when a unit would count whose key had to be forgotten: until then this table is not whole. */
   lostUntil = Number.NEGATIVE_INFINITY
 
@@ -110,13 +115,30 @@ export class KeyTable {
     return this.#entries.size >= this.#bounds.keysMax || this.#stamps >= this.#bounds.stampsMax
   }
 
-  /** Every key with what still counts of it, and its window. */
-  each(now: number, see: (entry: Entry, window: number) => void): void {
-    for (const entry of this.#entries.values()) {
+  /** Every key with what still counts of it, and its window; of one group, or of all. */
+  each(group: string | undefined, now: number, see: (entry: Entry, window: number) => void): void {
+    const entries = group === undefined ? this.#entries.values() : (this.groups.get(group) ?? [])
+    for (const entry of entries) {
       if (entry.queue === undefined) continue
       entry.ring.trim(now - entry.queue.window)
       if (entry.ring.size > 0) see(entry, entry.queue.window)
     }
+  }
+
+  /** Keys by their tags, which are what they begin with up to `}`. */
+  get groups(): ReadonlyMap<string, ReadonlySet<Entry>> {
+    if (this.#groups === undefined) {
+      this.#groups = new Map()
+      for (const entry of this.#entries.values()) this.#group(entry)
+    }
+    return this.#groups
+  }
+
+  #group(entry: Entry): void {
+    const tag = tagOf(entry.text)
+    const there = this.#groups?.get(tag)
+    if (there === undefined) this.#groups?.set(tag, new Set([entry]))
+    else there.add(entry)
   }
 
   /** A key as it is known here, without what has left its window. */
@@ -163,6 +185,7 @@ export class KeyTable {
   #enter(text: string): Entry {
     const entry = new Entry(text)
     this.#entries.set(text, entry)
+    if (this.#groups !== undefined) this.#group(entry)
     return entry
   }
 
@@ -176,6 +199,12 @@ export class KeyTable {
 
   #forget(entry: Entry): void {
     this.#entries.delete(entry.text)
+    if (this.#groups !== undefined) {
+      const tag = tagOf(entry.text)
+      const there = this.#groups.get(tag)
+      there?.delete(entry)
+      if (there?.size === 0) this.#groups.delete(tag)
+    }
     this.#stamps -= entry.counted
     entry.queue?.remove(entry)
   }

@@ -162,8 +162,13 @@ const make = (options: RedisLimiterOptions) =>
       if (yield* heartbeat.beat) epochs.doubt()
       yield* Effect.forEach(epochs.unsettled, (epoch) => epochs.tell(epoch), { discard: true })
     }).pipe(Effect.ignore)
-    const leave = Effect.suspend(() => Effect.forEach(leases.over(Number.POSITIVE_INFINITY), handBack))
-    yield* Effect.acquireRelease(look, () => Effect.andThen(leave, heartbeat.leave))
+    /** Whoever leaves in peace leaves nothing that others must wait for. */
+    const leave = Effect.gen(function* () {
+      yield* Effect.forEach(leases.over(Number.POSITIVE_INFINITY), handBack, { discard: true })
+      yield* epochs.lastWords
+      yield* heartbeat.leave
+    })
+    yield* Effect.acquireRelease(look, () => leave)
     yield* Effect.forkScoped(Effect.repeat(Effect.delay(look, beat), Schedule.forever))
 
     return Limiter.of({

@@ -13,7 +13,7 @@ import { CannotDecide, LimiterError, Quota } from "../../domain/limits/Limiter.t
 import type { Ask, Grant } from "../../domain/limits/Limiter.ts"
 import type { Policy, PolicyName } from "../../domain/limits/Policy.ts"
 import type { Ids } from "./Ids.ts"
-import { KeyTable } from "./KeyTable.ts"
+import { KeyTable, tagOf } from "./KeyTable.ts"
 import type { Entry, KeyTableBounds } from "./KeyTable.ts"
 import type { RingId } from "./Ring.ts"
 import { Granted, rateLimited } from "./Windows.ts"
@@ -130,9 +130,14 @@ export class Shadow {
     this.#owed = this.#owed.filter(({ name }) => !names.includes(name))
   }
 
-  /** Whether this process admitted under such keys what Redis may not know. */
-  owes(prefix: string): boolean {
-    return this.#owed.length > 0 && this.#owed.some(({ name }) => name.startsWith(prefix))
+  /** Tags of the keys that it knows. */
+  get tags(): ReadonlyMap<string, unknown> {
+    return this.#table.groups
+  }
+
+  /** Whether this process admitted what Redis may not know: under keys of one tag, or any. */
+  owes(tag: string | undefined): boolean {
+    return this.#owed.length > 0 && (tag === undefined || this.#owed.some(({ name }) => tagOf(name) === tag))
   }
 
   #owe(memory: Memory): void {
@@ -140,19 +145,19 @@ export class Shadow {
     else this.overflowed = true
   }
 
-  /** Takes what is owed under such keys. Whoever fails to tell it must tell everything. */
-  owed(prefix: string, now: number): ReadonlyArray<Memory> {
-    const owed = this.#owed.filter(({ name }) => name.startsWith(prefix))
-    this.#owed = this.#owed.filter(({ name }) => !name.startsWith(prefix))
+  /** Takes what is owed. Whoever fails to tell it must tell everything. */
+  owed(tag: string | undefined, now: number): ReadonlyArray<Memory> {
+    const owed = tag === undefined ? this.#owed : this.#owed.filter(({ name }) => tagOf(name) === tag)
+    this.#owed = tag === undefined ? [] : this.#owed.filter(({ name }) => tagOf(name) !== tag)
     return owed.filter(({ at, windowMicros }) => at > now - windowMicros)
   }
 
-  /** All that counts under such keys, key by key, oldest first. */
-  everything(prefix: string, now: number): ReadonlyArray<Memory> {
-    this.#owed = this.#owed.filter(({ name }) => !name.startsWith(prefix))
+  /** All that counts, key by key, oldest first. */
+  everything(tag: string | undefined, now: number): ReadonlyArray<Memory> {
+    this.owed(tag, now)
     const told: Array<Memory> = []
-    this.#table.each(now, ({ ring, text: name }, windowMicros) => {
-      if (name.startsWith(prefix)) ring.each((at, cost, id) => told.push({ name, windowMicros, at, cost, id }))
+    this.#table.each(tag, now, ({ ring, text: name }, windowMicros) => {
+      ring.each((at, cost, id) => told.push({ name, windowMicros, at, cost, id }))
     })
     return told
   }

@@ -2,12 +2,14 @@
 --
 -- KEYS    the epoch, then the distinct keys of all asks, one sorted set each: members are units, scores the
 --         microsecond of their admission
--- ARGV    the epoch that the caller knows; for each key its limit, its window (microseconds), 1 if it only
+-- ARGV    the epoch that the caller knows; the latest time that this can be (microseconds), 0 if it cannot tell;
+--         for each key its limit, its window (microseconds), 1 if it only
 --         observes, and for how long it is lent (microseconds); then for each ask: id, kind, cost, number of
 --         keys, and their places (from 1)
 --         kinds: 0 charge under an id that was never sent before, 1 charge under one that may have been, 2 look,
 --         3 lend: charge it all, dated at its last possible use
 -- answer  another epoch:   0, now
+--         a later time:    2, now: this clock was put forward, and units would leave too soon
 --         otherwise:       1, now, and for each ask one of
 --           admitted       1, then remaining and reset for each key (remaining -1: only observed, and full)
 --           charged before 2, then as above
@@ -17,6 +19,8 @@
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return { 0, now } end
+local latest = tonumber(ARGV[2])
+if latest > 0 and now > latest then return { 2, now } end
 
 -- ZADD takes score and member by unpack, whose stack ends below 8,000 values.
 local valuesMax = 2000
@@ -28,9 +32,9 @@ local limits, windows, observed, lent = {}, {}, {}, {}
 local counts, live, stale, oldest, units, lastAsk = {}, {}, {}, {}, {}, {}
 for place = 1, keys do
   local key = KEYS[place + 1]
-  local window = tonumber(ARGV[4 * place - 1])
-  limits[place], windows[place] = tonumber(ARGV[4 * place - 2]), window
-  observed[place], lent[place] = ARGV[4 * place] == '1', tonumber(ARGV[4 * place + 1])
+  local window = tonumber(ARGV[4 * place])
+  limits[place], windows[place] = tonumber(ARGV[4 * place - 1]), window
+  observed[place], lent[place] = ARGV[4 * place + 1] == '1', tonumber(ARGV[4 * place + 2])
   local all = redis.call('ZCARD', key)
   local count = 0
   if all > 0 then
@@ -64,7 +68,7 @@ end
 local answer = { 1, now }
 local function say(value) answer[#answer + 1] = value end
 
-local at, ask = 4 * keys + 2, 0
+local at, ask = 4 * keys + 3, 0
 while at <= #ARGV do
   local id, kind, cost, asked = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local first = at + 4

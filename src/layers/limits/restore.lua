@@ -1,8 +1,9 @@
--- Tells Redis what an instance admitted within its windows. Members are a set that only grows, so that telling
--- it twice, or in any order, tells it once.
+-- Tells Redis what an instance admitted within its windows. Members are a set that only grows, and so do their
+-- dates, so that telling it twice, or in any order, tells it once.
 --
 -- KEYS    the epoch, the expected instances, the restored instances, then sorted sets of units
--- ARGV    the instance; the epoch it restores into, or nothing to begin; 1 with its last words;
+-- ARGV    the instance; the epoch it restores into, nothing to begin, or `!` and the epoch whose clock was put
+--         forward, to begin another; 1 with its last words;
 --         milliseconds that an epoch is kept, 0 for ever; number of instances it saw, then these, each with the
 --         last moment at which it can have admitted anything, 0 for those that lived; then for each sorted set:
 --         window (microseconds), number of decisions, and of each: age, cost, member
@@ -10,7 +11,7 @@
 --         otherwise:     1, now, the epoch, when it began, 1 if it began with this, number of instances
 --                        expected, these with their last moments, then those that have restored
 --
--- An epoch is one life of one server: whoever counted in another must tell what it knows before it decides.
+-- An epoch is one life of one server and its clock: whoever counted in another must tell what it knows before it decides.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local instance, known, last, kept = ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4])
@@ -18,9 +19,9 @@ local instance, known, last, kept = ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(A
 local settling = 86400000
 
 local epoch, began = redis.call('GET', KEYS[1]), 0
-if known == '' then
+if known == '' or string.sub(known, 1, 1) == '!' then
   local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-  if not epoch or string.match(epoch, '^%w+') ~= run then
+  if not epoch or string.match(epoch, '^%w+') ~= run or known == '!' .. epoch then
     epoch, began = run .. ':' .. string.format('%.0f', now), 1
     redis.call('SET', KEYS[1], epoch)
     redis.call('DEL', KEYS[2], KEYS[3])
@@ -52,12 +53,12 @@ for place = 4, #KEYS do
       units[#units + 1] = score
       units[#units + 1] = unit == 1 and member or member .. '#' .. (unit - 1)
       if #units >= 2000 then
-        redis.call('ZADD', KEYS[place], 'NX', unpack(units))
+        redis.call('ZADD', KEYS[place], 'GT', unpack(units))
         units = {}
       end
     end
   end
-  if #units > 0 then redis.call('ZADD', KEYS[place], 'NX', unpack(units)) end
+  if #units > 0 then redis.call('ZADD', KEYS[place], 'GT', unpack(units)) end
   local wanted = math.ceil((latest - now + window) / 1000) + 1000
   if redis.call('PTTL', KEYS[place]) < wanted then redis.call('PEXPIRE', KEYS[place], wanted) end
 end
