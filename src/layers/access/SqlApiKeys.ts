@@ -22,14 +22,17 @@ import {
 import type { ApiKeyInfo, Caller } from "../../domain/access/ApiKey.ts"
 import { ApiKeys, KeyNotFound, keysListedMax, refuseAdmin, UnknownKey } from "../../domain/access/ApiKeys.ts"
 import { AccessUnavailable, AuditLog } from "../../domain/access/AuditLog.ts"
+import * as Deadline from "../../domain/Deadline.ts"
 import { TenantId, UserId } from "../../domain/Ids.ts"
-import { Reads } from "../platform/Postgres.ts"
+import { CallMax, Reads } from "../platform/Postgres.ts"
 import { Settings } from "../platform/Settings.ts"
 import { apiKeyToken, hashOf } from "./ApiKeyToken.ts"
 import { CallerCache } from "./CallerCache.ts"
 
 /** How long a request waits to learn whether its key is good. The longer of this and `ACCESS_KEY_CACHE` bounds revocation. */
 const lookUpMax = Duration.millis(1900)
+/** Silence is Postgres' failure, and not an impatience of ours. */
+const queryMax = Duration.millis(1800)
 const callersMax = 10_000
 
 const Row = Schema.Struct({
@@ -73,7 +76,7 @@ const make = Effect.gen(function* () {
       return { info, token: Redacted.make(token, { label: "api key" }) }
     },
     sql.withTransaction,
-    Effect.catchTag("SqlError", unavailable)
+    Effect.mapError((failure) => (failure._tag === "SqlError" ? unavailable(failure) : failure))
   )
 
   const list = reads`select id, tenant_id, user_id, scopes, plan, operator, created_at, revoked_at
@@ -103,7 +106,7 @@ const make = Effect.gen(function* () {
       return after
     },
     sql.withTransaction,
-    Effect.catchTag("SqlError", unavailable)
+    Effect.mapError((failure) => (failure._tag === "SqlError" ? unavailable(failure) : failure))
   )
 
   /** Whoever asked before the revocation may be answered; whoever asks from now on asks anew. */
@@ -115,6 +118,7 @@ const make = Effect.gen(function* () {
   const find = (keyId: KeyId, tokenHash: string): Effect.Effect<Caller, UnknownKey | AccessUnavailable> =>
     reads<{ token_hash: Uint8Array }>`select id, tenant_id, user_id, scopes, plan, operator, created_at, revoked_at,
       token_hash from api_keys where id = ${keyId} and revoked_at is null`.pipe(
+      Effect.provideService(CallMax, queryMax),
       Effect.timeout(lookUpMax),
       Effect.mapError(unavailable),
       Effect.flatMap(([row]) =>
@@ -139,8 +143,9 @@ const make = Effect.gen(function* () {
           }
           Deferred.doneUnsafe(mine.answer, exit)
         })
-      // In a fiber of its own: the request that asked first may leave, those who joined it stay.
+      // In a fiber of its own: the request that asked first may leave or be in a hurry, those who joined it stay.
       return find(keyId, tokenHash).pipe(
+        Deadline.lifted,
         Effect.onExit(settle),
         Effect.forkIn(scope),
         Effect.andThen(restore(Deferred.await(mine.answer)))

@@ -7,6 +7,7 @@ import { Context, Duration, Effect } from "effect"
 import { HttpApi, type HttpApiGroup } from "effect/http-api"
 
 import { type Call, type CalledDependency, Calls } from "../../domain/api/Calls.ts"
+import * as GuardedPostgres from "../platform/GuardedPostgres.ts"
 import { type Settings, WrongSettings } from "../platform/Settings.ts"
 
 /** A time, and the variable that sets it. */
@@ -30,7 +31,7 @@ export interface Route {
 }
 
 export const boundsOf = (settings: Settings["Service"]): Bounds => {
-  const postgres = { variable: "DATABASE_STATEMENT_TIMEOUT", time: settings.databaseStatementTimeout }
+  const postgres = { variable: "DATABASE_STATEMENT_TIMEOUT and a tenth", time: GuardedPostgres.callMax(settings) }
   const redis = { variable: "REDIS_DEADLINE", time: settings.redisDeadline }
   return {
     route: { variable: "HTTP_ANSWER_TIMEOUT", time: settings.answerTimeout },

@@ -11,6 +11,7 @@ import { hash, timingSafeEqual } from "node:crypto"
 
 import { Duration, Effect, Layer, Metric, Option, Schema } from "effect"
 
+import * as Deadline from "../../domain/Deadline.ts"
 import type { TenantId } from "../../domain/Ids.ts"
 import type { IdempotencyKey } from "../../domain/payments/IdempotencyKey.ts"
 import { IdempotencyStore, Told } from "../../domain/payments/IdempotencyStore.ts"
@@ -47,7 +48,9 @@ const make = Effect.gen(function* () {
   const epoch = yield* Effect.cachedWithTTL(
     reads<{ readonly epoch: string }>`select store_epoch() as epoch`.pipe(
       Effect.map(([row]) => Option.fromUndefinedOr(row?.epoch)),
-      Effect.orElseSucceed(() => Option.none<string>())
+      Effect.orElseSucceed(() => Option.none<string>()),
+      // What is kept for others must not depend on how little time the first has.
+      Deadline.lifted
     ),
     epochFor
   )

@@ -67,7 +67,10 @@ const make = Effect.gen(function* () {
     const millis = Duration.toMillis(deadline)
     const known = commands.get(millis)
     if (known !== undefined) return known
-    const command = Dependency.write<RedisError>(redis, "command", { classify, timeout: millis })
+    const command = Dependency.write<RedisError>(redis, "command", {
+      classify,
+      timeout: Math.min(millis, Duration.toMillis(timeout))
+    })
     commands.set(millis, command)
     return command
   }

@@ -25,6 +25,14 @@ const lacksRole = (said: string) => said.includes(`role "${appRole}" does not ex
 
 export const isNeverMigrated = (error: SqlError.SqlError): boolean => lacksRole(String(error.reason.cause))
 
+/**
+ * How long one call to Postgres may take where its caller gives up sooner than a statement ends: less than the
+ * caller waits, so that it is the call that fails, and counts, and not the caller that leaves.
+ */
+export const CallMax = Context.Reference<Duration.Duration | undefined>("cribwork/platform/Postgres/CallMax", {
+  defaultValue: () => undefined
+})
+
 /** A client for single statements that wait for no lock. */
 export class Reads extends Context.Service<Reads, SqlClient.SqlClient>()("cribwork/platform/Postgres/Reads") {}
 

@@ -6,6 +6,8 @@
 import { Context, Duration, Effect, Layer, Ref } from "effect"
 import type { Scope } from "effect"
 
+import * as Deadline from "../../domain/Deadline.ts"
+
 export interface Checked {
   readonly name: string
   readonly ready: boolean
@@ -26,7 +28,7 @@ export class Readiness extends Context.Service<
 >()("cribwork/platform/Readiness") {}
 
 /** A dependency that needs longer is not one to send requests to. */
-const checkMax = Duration.seconds(1)
+export const checkMax = Duration.seconds(1)
 const freshFor = Duration.millis(250)
 
 const make = Effect.gen(function* () {
@@ -51,7 +53,9 @@ const make = Effect.gen(function* () {
   }
 
   const ask = Ref.get(checks).pipe(
-    Effect.flatMap((all) => Effect.forEach(all, ({ run }) => run, { concurrency: "unbounded" }))
+    Effect.flatMap((all) => Effect.forEach(all, ({ run }) => run, { concurrency: "unbounded" })),
+    // The next prober is told the same, however little time this one has.
+    Deadline.lifted
   )
   const remembered = yield* Effect.cachedWithTTL(ask, freshFor)
   const self: Checked = { name: "this process", ready: false, detail: "is stopping" }

@@ -142,7 +142,7 @@ const make = (url: Redacted.Redacted, options: RedisOptions) =>
         }),
       ready: Effect.sync(() => RedisClient.isReady(client)),
       renew: Effect.sync(() => {
-        if (unanswered > 0 && client.status === "ready") client.disconnect(true)
+        if (unanswered > 0 && RedisClient.isReady(client)) client.disconnect(true)
       })
     })
   })

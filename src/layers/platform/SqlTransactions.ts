@@ -11,7 +11,7 @@ export const layer: Layer.Layer<Transactions, never, SqlClient.SqlClient> = Laye
       run: (inside) =>
         sql
           .withTransaction(inside)
-          .pipe(Effect.catchIf(SqlError.isSqlError, (cause) => Effect.fail(new TransactionFailed({ cause }))))
+          .pipe(Effect.mapError((cause) => (SqlError.isSqlError(cause) ? new TransactionFailed({ cause }) : cause)))
     })
   )
 )

@@ -10,6 +10,7 @@ import * as SqlEventBus from "../../layers/events/SqlEventBus.ts"
 import * as HttpPsp from "../../layers/payments/HttpPsp.ts"
 import * as TwinProcess from "../../layers/payments/TwinProcess.ts"
 import * as EmbeddedPostgres from "../../layers/platform/EmbeddedPostgres.ts"
+import * as GuardedPostgres from "../../layers/platform/GuardedPostgres.ts"
 import * as Migrations from "../../layers/platform/Migrations.ts"
 import * as Postgres from "../../layers/platform/Postgres.ts"
 import { Settings } from "../../layers/platform/Settings.ts"
@@ -33,7 +34,9 @@ export const make = (options: { readonly fresh: boolean }) => {
     })
   )
   const database = Layer.unwrap(
-    Effect.map(EmbeddedPostgres.PostgresUrl, (url) => Layer.merge(Postgres.layer(url), SideDoor.layer(url)))
+    Effect.map(EmbeddedPostgres.PostgresUrl, (url) =>
+      Layer.merge(GuardedPostgres.layer.pipe(Layer.provide(Postgres.layer(url))), SideDoor.layer(url))
+    )
   ).pipe(Layer.provide(migrations), Layer.provideMerge(postgres))
   const twin = HttpPsp.layer.pipe(Layer.provideMerge(TwinProcess.layer))
   return {

@@ -1,5 +1,5 @@
 /** What the embedded and the live stack have in common: everything that is true is in one Postgres. */
-import { Effect, Layer } from "effect"
+import { Duration, Effect, Layer } from "effect"
 
 import { topic } from "../../domain/payments/Settlement.ts"
 import * as SqlAuditLog from "../../layers/access/SqlAuditLog.ts"
@@ -14,8 +14,8 @@ import * as SqlIdempotencyStore from "../../layers/payments/SqlIdempotencyStore.
 import * as SqlLedger from "../../layers/payments/SqlLedger.ts"
 import * as SqlOutbox from "../../layers/payments/SqlOutbox.ts"
 import * as GuardedRedis from "../../layers/platform/GuardedRedis.ts"
-import { Reads } from "../../layers/platform/Postgres.ts"
-import { Readiness } from "../../layers/platform/Readiness.ts"
+import { CallMax, Reads } from "../../layers/platform/Postgres.ts"
+import * as Readiness from "../../layers/platform/Readiness.ts"
 import * as Redis from "../../layers/platform/Redis.ts"
 import type { Settings } from "../../layers/platform/Settings.ts"
 import * as SqlTransactions from "../../layers/platform/SqlTransactions.ts"
@@ -24,6 +24,9 @@ import { from, whenSet } from "./Stack.ts"
 
 /** The topics that this house publishes to. */
 export const topics = [topic]
+
+/** A little less than readiness waits for its answer. */
+const checkMax = Duration.times(Readiness.checkMax, 0.9)
 
 export const redisUrl = ({ redisUrl }: Settings["Service"]) => redisUrl
 export const kafkaBrokers = ({ kafkaBrokers }: Settings["Service"]) => kafkaBrokers
@@ -44,7 +47,7 @@ const keys = whenSet(
 const readiness = Layer.effectDiscard(
   Effect.gen(function* () {
     const reads = yield* Reads
-    yield* (yield* Readiness).register("postgres", reads`select 1`)
+    yield* (yield* Readiness.Readiness).register("postgres", Effect.provideService(reads`select 1`, CallMax, checkMax))
   })
 )
 
