@@ -11,6 +11,7 @@ import { ChargesApi } from "./ChargesApi.ts"
 import { DeadLettersApi } from "./DeadLettersApi.ts"
 import { Edge } from "./Edge.ts"
 import { HealthApi } from "./HealthApi.ts"
+import { LimitsApi } from "./LimitsApi.ts"
 import { OpsApi } from "./OpsApi.ts"
 import { PagesApi } from "./PagesApi.ts"
 import { SourcesApi } from "./SourcesApi.ts"
@@ -32,6 +33,7 @@ export class Api extends HttpApi.make("cribwork")
   .add(AccountsApi)
   .add(DeadLettersApi)
   .add(BreakersApi)
+  .add(LimitsApi)
   .middleware(Edge)
   .annotateMerge(strictness)
   .annotate(OpenApi.Title, "Cribwork")

@@ -7,6 +7,7 @@ import type { BreakerError } from "../breakers/Breaker.ts"
 import type { ReportsUnavailable } from "../breakers/BreakerReports.ts"
 import type { ForcesUnavailable, UntilOutOfBounds } from "../breakers/ForcedStates.ts"
 import type { LimiterError } from "../limits/Limiter.ts"
+import type { NoSuchPolicy, SubjectIncomplete } from "../limits/ServiceAsk.ts"
 import type { AcceptError, NoSuchCharge } from "../payments/Charges.ts"
 import type { KeyInvalid, KeyMissing } from "../payments/IdempotencyKey.ts"
 import type { KeysUnavailable, NoSuchKey } from "../payments/IdempotencyStore.ts"
@@ -21,6 +22,8 @@ import { InvalidRequest, QuotaExceeded, Unauthenticated, Unavailable } from "./P
 export type Failure =
   | BreakerError
   | LimiterError["reason"]
+  | NoSuchPolicy
+  | SubjectIncomplete
   | UnknownKey
   | AccessUnavailable
   | TransactionFailed
@@ -59,7 +62,7 @@ const paymentsAway = (failure: Failure) =>
     sameKey
   )
 
-const uncountable = (detail: string) => new InvalidRequest({ errors: [{ in: "body", pointer: "", detail }] })
+const wrongAt = (pointer: string, detail: string) => new InvalidRequest({ errors: [{ in: "body", pointer, detail }] })
 
 const rows = {
   BreakerError: (failure) => Culprit.problemSpoken(failure),
@@ -67,8 +70,10 @@ const rows = {
     new QuotaExceeded({ retry_after_ms: Math.ceil(Duration.toMillis(retryAfter)), violated_policies: violated }),
   CannotDecide: (failure) => unavailable("Quotas cannot be checked at the moment.", failure),
   CostAboveLimit: ({ cost, limit, policy }) =>
-    uncountable(`This costs ${cost} units; policy ${policy} allows at most ${limit}.`),
-  CostNotCountable: ({ cost }) => uncountable(`A cost of ${cost} is not a whole number of units.`),
+    wrongAt("/cost", `This costs ${cost} units; policy ${policy} allows at most ${limit}.`),
+  CostNotCountable: ({ cost }) => wrongAt("/cost", `A cost of ${cost} is not a whole number of units.`),
+  NoSuchPolicy: ({ at }) => wrongAt(`/policies/${at}`, "There is no policy of this name."),
+  SubjectIncomplete: ({ missing, policy }) => wrongAt(`/${missing}`, `Needed, since ${policy} counts by it.`),
   UnknownKey: () => new Unauthenticated({ detail: "No such API key, or it was revoked." }),
   AccessUnavailable: (failure) => unavailable("API keys cannot be checked at the moment.", failure),
   TransactionFailed: (failure) => unavailable("Whether it was done is not known.", failure),

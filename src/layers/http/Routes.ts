@@ -10,6 +10,7 @@ import * as ChargesRoutes from "./ChargesRoutes.ts"
 import * as DeadLettersRoutes from "./DeadLettersRoutes.ts"
 import * as EdgeProblems from "./EdgeProblems.ts"
 import * as HealthRoutes from "./HealthRoutes.ts"
+import * as LimitsRoutes from "./LimitsRoutes.ts"
 import * as OpsRoutes from "./OpsRoutes.ts"
 import * as PagesRoutes from "./PagesRoutes.ts"
 import * as Server from "./Server.ts"
@@ -23,7 +24,8 @@ const handlers = Layer.mergeAll(
   SourcesRoutes.layer,
   AccountsRoutes.layer,
   DeadLettersRoutes.layer,
-  BreakersRoutes.layer
+  BreakersRoutes.layer,
+  LimitsRoutes.layer
 )
 
 const routes = HttpApiBuilder.layer(Api).pipe(
