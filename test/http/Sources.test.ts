@@ -1,8 +1,12 @@
+import { inspect } from "node:util"
+
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, DateTime, Duration, Effect, Layer, Logger } from "effect"
+import { ConfigProvider, DateTime, Duration, Effect, Layer, Logger, Option, Redacted, Tracer } from "effect"
 
 import { Breakers } from "../../src/domain/breakers/Breakers.ts"
+import type { Psp } from "../../src/domain/payments/Psp.ts"
 import * as MemoryBreakers from "../../src/layers/breakers/MemoryBreakers.ts"
+import * as HttpPsp from "../../src/layers/payments/HttpPsp.ts"
 import * as Readiness from "../../src/layers/platform/Readiness.ts"
 import * as Settings from "../../src/layers/platform/Settings.ts"
 import * as Features from "../../src/programs/stacks/Features.ts"
@@ -10,16 +14,28 @@ import * as Memory from "../../src/programs/stacks/Memory.ts"
 import { conforms, house as contract } from "./Conformance.ts"
 import { ask as asked, newKey } from "./Trial.ts"
 
-const house = (environment: Record<string, string> = {}) =>
+const house = (
+  environment: Record<string, string> = {},
+  provider: Layer.Layer<Psp> = Memory.stack.provider,
+  observed: Layer.Layer<never> = Logger.layer([])
+) =>
   Features.api.pipe(
     Layer.provideMerge(
-      Layer.fresh(Layer.mergeAll(Memory.stack.books, Memory.stack.limiter, Memory.stack.provider, Readiness.layer))
+      Layer.fresh(Layer.mergeAll(Memory.stack.books, Memory.stack.limiter, provider, Readiness.layer))
     ),
     Layer.provideMerge(Layer.fresh(MemoryBreakers.layer)),
     Layer.provideMerge(Settings.layer),
     Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ PORT: "0", ...environment }))),
-    Layer.provide(Logger.layer([]))
+    Layer.provide(observed)
   )
+
+/** A provider behind whose address nobody listens. */
+const nobody = HttpPsp.layerWith({
+  url: Redacted.make("http://127.0.0.1:1"),
+  apiKey: Option.none(),
+  timeout: Duration.seconds(5),
+  connections: 2
+})
 
 const ask = (token: string, headers: Record<string, string>) =>
   Effect.tap(asked(`/v1/sources/${token}`, { headers }), (answer) =>
@@ -69,10 +85,12 @@ describe("GET /v1/sources/{token}", () => {
   it.live("knows no source of a token that nobody has, or that is none; and asks for a key and its scope", () =>
     Effect.gen(function* () {
       const auth = yield* newKey({ scopes: ["charges:read"] })
-      for (const token of ["tok_nobody", "..%2Fpayments", "%C3%A9", "%20"]) {
+      const none = ["tok_nobody", "..%2Fpayments", "%C3%A9", "%20", "4242424242424242", "t".repeat(255)]
+      for (const token of none) {
         const { body, status } = yield* ask(token, auth)
         assert.deepStrictEqual([status, body["type"]], [404, "/problems/source-not-found"], token)
       }
+      assert.strictEqual((yield* asked(`/v1/sources/${"t".repeat(256)}`, { headers: auth })).status, 404)
       assert.strictEqual((yield* ask("tok_visa", {})).status, 401)
       assert.strictEqual((yield* ask("tok_visa", yield* newKey({ scopes: ["charges:write"] }))).status, 403)
     }).pipe(Effect.provide(house()))
@@ -87,6 +105,53 @@ describe("GET /v1/sources/{token}", () => {
       assert.isAtMost(Number(body["left_ms"]), 5000)
     }).pipe(Effect.provide(house()))
   )
+
+  it.live("names the provider that was asked and did not answer", () =>
+    Effect.gen(function* () {
+      const auth = yield* newKey({ scopes: ["charges:read"] })
+      const { body, status } = yield* ask("tok_visa", auth)
+      assert.deepStrictEqual([status, body["type"]], [503, "/problems/unavailable"])
+      assert.deepStrictEqual([body["dependency"], body["path"]], ["psp", ["psp"]])
+      assert.isAbove(Number(body["retry_after_ms"]), 0)
+      for (const never of ["4242424242424242", "tok.visa", "%20"]) {
+        assert.strictEqual((yield* ask(never, auth)).status, 404, `${never} is never sent`)
+      }
+    }).pipe(Effect.provide(house({}, nobody)))
+  )
+
+  it.live("tells its token to nobody: neither to spans, nor to the log, nor to metrics", () => {
+    const seen: Array<Tracer.Span> = []
+    const tracer = Tracer.make({
+      span: (options) => {
+        const span = new Tracer.NativeSpan(options)
+        seen.push(span)
+        return span
+      }
+    })
+    const lines: Array<unknown> = []
+    const observed = Layer.mergeAll(
+      Layer.succeed(Tracer.Tracer, tracer),
+      Logger.layer([Logger.make((line) => void lines.push(line.message, line.cause))])
+    )
+    return Effect.gen(function* () {
+      const auth = yield* newKey({ scopes: ["charges:read", "ops:read"] })
+      const tokens = ["tok_hidden_1", "tok_hidden_1?x=/v1/sources/tok_hidden_2", "tok_hidden_3/more"]
+      for (const token of tokens) yield* asked(`/v1/sources/${token}`, { headers: auth })
+      yield* away
+      assert.strictEqual((yield* ask("tok_hidden_4", auth)).status, 503)
+      const metrics = (yield* asked("/metrics", { headers: auth })).text
+      const spans = seen.map((span) => inspect(span, { depth: 12 }))
+      assert.isTrue(
+        spans.some((span) => span.includes("'url.path' => '/v1/sources/:token'")),
+        spans.join("\n")
+      )
+      assert.isTrue(seen.some(({ name }) => name === "Psp.source"))
+      assert.include(spans.join(), "ResponseError (503 GET /v1/sources/:token")
+      assert.include(inspect(lines, { depth: 12 }), "request failed")
+      assert.include(metrics, `route="/v1/sources/:token"`)
+      for (const told of [...spans, inspect(lines, { depth: 12 }), metrics]) assert.notInclude(told, "tok_hidden")
+    }).pipe(Effect.provide(house({}, nobody, observed)))
+  })
 
   it.effect("has time for the provider, or the program does not start", () =>
     Effect.gen(function* () {

@@ -53,3 +53,8 @@ export class Metered extends HttpApiMiddleware.Service<Metered>()("cribwork/api/
 export const InvalidAs = Context.Reference<"invalid-request" | "invalid-charge">("cribwork/api/InvalidAs", {
   defaultValue: () => "invalid-request"
 })
+
+/** Parameters of an endpoint's path that nobody but its two ends may read: they stand in no span, by whatever name. */
+export const SecretParams = Context.Reference<ReadonlyArray<string>>("cribwork/api/SecretParams", {
+  defaultValue: () => []
+})

@@ -3,7 +3,7 @@ import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 
 import { Calls } from "./Calls.ts"
-import { Authenticated, NeededScope } from "./Edge.ts"
+import { Authenticated, NeededScope, SecretParams } from "./Edge.ts"
 import * as Problem from "./Problem.ts"
 
 export const Source = Schema.Struct({
@@ -23,6 +23,7 @@ const find = HttpApiEndpoint.get("find", "/v1/sources/:token", {
   error: [Problem.SourceNotFound]
 })
   .annotate(NeededScope, "charges:read")
+  .annotate(SecretParams, ["token"])
   .annotate(Calls, [{ dependency: "psp", attempts: 1 }])
   .annotate(OpenApi.Summary, "Brand, last digits and expiry of a source, for a person to recognise it by.")
   .annotate(

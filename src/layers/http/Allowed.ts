@@ -4,9 +4,15 @@ import { HttpApi, type HttpApiGroup } from "effect/http-api"
 
 /**
  * One path, one resource: `/METRICS` and `//metrics` are not `/metrics`, so that a rule about paths in a proxy
- * in front cannot be walked around. The router's own default takes them for the same.
+ * in front cannot be walked around. The router's own default takes them for the same. Its default of 100 characters
+ * for a parameter is less than a provider's token may have.
  */
-export const strictPaths = { caseSensitive: true, ignoreDuplicateSlashes: false, ignoreTrailingSlash: false } as const
+export const strictPaths = {
+  caseSensitive: true,
+  ignoreDuplicateSlashes: false,
+  ignoreTrailingSlash: false,
+  maxParamLength: 255
+} as const
 
 /** By a raw request target, as the router itself would match it. Empty for an unknown path. */
 export type Allowed = (target: string) => ReadonlyArray<string>

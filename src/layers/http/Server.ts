@@ -22,6 +22,7 @@ import * as HttpMetrics from "./HttpMetrics.ts"
 import { InFlight, watch } from "./InFlight.ts"
 import * as RawProblems from "./RawProblems.ts"
 import { RequestBudget } from "./RequestBudget.ts"
+import * as SpanPaths from "./SpanPaths.ts"
 
 /** How often Node looks for requests that are late, as a share of the shortest time it enforces. */
 const lateChecks = 4
@@ -130,6 +131,7 @@ export const layer = <Id extends string, Groups extends HttpApiGroup.Constraint,
             routerConfig: strictPaths
           })
         ),
+        Layer.provide(SpanPaths.layer(api)),
         Layer.provideMerge(
           NodeHttpServer.layer(() => server, {
             host: settings.host,
