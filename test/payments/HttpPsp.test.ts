@@ -255,6 +255,60 @@ describe("HttpPsp", () => {
     })
   )
 
+  const card = { token: "tok_visa", brand: "visa", last4: "4242", exp_month: 12, exp_year: 2034 }
+  const source = Effect.flatMap(Psp, (psp) => psp.source("tok_visa"))
+  /** What a card comes to when the provider says this. */
+  const shown = (status: number, body: unknown, headers: ReadonlyArray<string> = []) =>
+    Effect.flatMap(rawServer(say(http(status, body, headers))), ({ url }) =>
+      Effect.result(source).pipe(using(url))
+    ).pipe(
+      Effect.scoped,
+      Effect.map((result) => (result._tag === "Success" ? result.success : result.failure))
+    )
+
+  it.live("believes what is said of a card only in the provider's own words, about the card it asked for", () =>
+    Effect.gen(function* () {
+      const seen = yield* shown(200, card)
+      assert(Option.isOption(seen) && Option.isSome(seen))
+      assert.strictEqual(seen.value.last4, "4242")
+      const gone = { error: { code: "invalid_source", message: "There is no such source." } }
+      assert.deepStrictEqual(yield* shown(404, gone), Option.none())
+      const odd: ReadonlyArray<readonly [status: number, body: unknown, tag: string, header?: string]> = [
+        [200, { ...card, token: "tok_another" }, "Unknown"],
+        [200, { ...card, last4: "4242424242424242" }, "Unknown"],
+        [200, { ...card, exp_month: 13 }, "Unknown"],
+        [200, { ...card, brand: "<b>visa" }, "Unknown"],
+        [200, "not JSON", "Unknown"],
+        [404, "", "Invalid"],
+        [404, { error: { code: "http_404", message: "?" } }, "Invalid"],
+        [401, gone, "Invalid"],
+        [500, "", "Unknown"],
+        [503, "", "Busy", "retry-after: 1"],
+        [429, "", "Busy"]
+      ]
+      for (const [status, body, tag, header] of odd) {
+        const failed = yield* shown(status, body, header === undefined ? [] : [header])
+        assert(!Option.isOption(failed), `${status} ${JSON.stringify(body)}`)
+        assert.strictEqual(failed.reason._tag, tag, `${status} ${JSON.stringify(body)}`)
+      }
+    })
+  )
+
+  it.live("keeps a token out of what it tells of a card's failure, whatever the provider repeats", () =>
+    Effect.gen(function* () {
+      const repeated = { error: { code: "forbidden", message: "You may not see tok_visa." } }
+      for (const [status, body] of [
+        [403, repeated],
+        [500, "GET /sources/tok_visa failed"],
+        [200, { ...card, last4: "tok_visa" }]
+      ] as const) {
+        assert.notInclude(inspect(yield* shown(status, body), { depth: 10 }), "tok_visa")
+      }
+      const { url } = yield* Effect.scoped(rawServer(() => {}))
+      assert.notInclude(inspect(yield* Effect.flip(source).pipe(using(url)), { depth: 10 }), "tok_visa")
+    })
+  )
+
   it.live("never shows its key in what it keeps as evidence", () =>
     Effect.gen(function* () {
       const { url } = yield* Effect.scoped(rawServer(() => {}))

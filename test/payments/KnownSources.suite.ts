@@ -24,4 +24,16 @@ export const knownSourcesSuite = (name: string, layer: Layer.Layer<KnownSources>
         assert.strictEqual(Duration.toSeconds(age), 90)
       }).pipe(Effect.provide(layer))
     )
+
+    it.effect("forgets what is gone, and nothing else", () =>
+      Effect.gen(function* () {
+        const known = yield* KnownSources
+        yield* known.remember("tok_1", card("0001"))
+        yield* known.remember("tok_2", card("0002"))
+        yield* known.forget("tok_1")
+        yield* known.forget("tok_never_known")
+        assert.isTrue(Option.isNone(yield* known.recall("tok_1")))
+        assert.isTrue(Option.isSome(yield* known.recall("tok_2")))
+      }).pipe(Effect.provide(layer))
+    )
   })

@@ -5,6 +5,7 @@ import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Duration, Effect, Layer, Option, Redacted } from "effect"
 import { FetchHttpClient, HttpClient, HttpClientRequest } from "effect/http"
+import { TestClock } from "effect/testing"
 
 import {
   BreakerError,
@@ -13,6 +14,7 @@ import {
   CircuitOpen,
   DeadlineTooShort
 } from "../../src/domain/breakers/Breaker.ts"
+import { Psp, type Source } from "../../src/domain/payments/Psp.ts"
 import * as MemoryBreakers from "../../src/layers/breakers/MemoryBreakers.ts"
 import * as ScriptedBreakers from "../../src/layers/breakers/ScriptedBreakers.ts"
 import * as HttpPsp from "../../src/layers/payments/HttpPsp.ts"
@@ -70,6 +72,36 @@ const scripted = SourceDesk.layer.pipe(
   Layer.provide(settings)
 )
 
+/** A provider that knows one card, until it does not. */
+const forgetful = (card: { isThere: boolean }) =>
+  SourceDesk.layer.pipe(
+    Layer.provide(
+      Layer.effect(
+        Psp,
+        Effect.map(Psp, (psp) =>
+          Psp.of({
+            ...psp,
+            source: (token) => (card.isThere ? psp.source(token) : Effect.succeed(Option.none<Source>()))
+          })
+        )
+      ).pipe(Layer.provide(ScriptedPsp.layer))
+    ),
+    Layer.provide(MemoryKnownSources.layer),
+    Layer.provideMerge(
+      ScriptedBreakers.layerWith({
+        failuresMax: 5,
+        window: Duration.seconds(1),
+        windowCap: Duration.seconds(30),
+        fleet: 10
+      })
+    ),
+    Layer.provide(settings)
+  )
+const refused = {
+  _tag: "Refused",
+  reason: new CircuitOpen({ state: "open", retryAfter: Duration.seconds(1) })
+} as const
+
 const find = (source: string) => Effect.flatMap(SourceDesk.SourceDesk, (sources) => sources.find(source))
 const twinIs = (health: { readonly answers: boolean; readonly delay_ms: number }) =>
   Effect.flatMap(PspTwin.TwinUrl, (url) =>
@@ -102,10 +134,12 @@ describe("SourceDesk", () => {
         assert.deepStrictEqual([asked._tag, last4(asked)], ["Fresh", "0005"])
 
         yield* twinIs({ answers: false, delay_ms: 0 })
+        let before = Duration.zero
         for (let n = 0; n < 4; n++) {
           const dead = yield* find("tok_visa")
           assert(dead._tag === "Stale")
-          assert.isTrue(Duration.isGreaterThan(dead.age, Duration.seconds(1)), Duration.format(dead.age))
+          assert.isTrue(Duration.isGreaterThan(dead.age, before), Duration.format(dead.age))
+          before = dead.age
         }
         const refused = yield* Effect.flip(find("tok_slow"))
         assert.instanceOf(refused, BreakerError)
@@ -138,4 +172,30 @@ describe("SourceDesk", () => {
       assert.strictEqual((yield* find("tok_visa"))._tag, "Fresh")
     }).pipe(Effect.provide(scripted))
   )
+
+  it.effect("shows nothing that is older than a day", () =>
+    Effect.gen(function* () {
+      const script = yield* ScriptedBreakers.BreakerScript
+      yield* find("tok_visa")
+      yield* script.next("psp", 2, refused)
+      yield* TestClock.adjust("24 hours")
+      const yesterday = yield* find("tok_visa")
+      assert(yesterday._tag === "Stale")
+      assert.strictEqual(Duration.toHours(yesterday.age), 24)
+      yield* TestClock.adjust("1 millis")
+      assert.instanceOf(yield* Effect.flip(find("tok_visa")), BreakerError)
+    }).pipe(Effect.provide(scripted))
+  )
+
+  it.effect("does not show what the provider has meanwhile said is gone", () => {
+    const card = { isThere: true }
+    return Effect.gen(function* () {
+      const script = yield* ScriptedBreakers.BreakerScript
+      yield* find("tok_visa")
+      card.isThere = false
+      assert.isTrue(Option.isNone((yield* find("tok_visa")).value))
+      yield* script.next("psp", 1, refused)
+      assert.instanceOf(yield* Effect.flip(find("tok_visa")), BreakerError)
+    }).pipe(Effect.provide(forgetful(card)))
+  })
 })

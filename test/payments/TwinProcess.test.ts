@@ -296,6 +296,39 @@ describe("PspTwin", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live("shows cards to those who hold the provider's key, and is made unwell by those who hold its own", () =>
+    Effect.gen(function* () {
+      const url = yield* urlIn(yield* inFreshFile)
+      const visa = `${url}/sources/tok_visa`
+      const holder = { authorization: open.authorization }
+      assert.strictEqual(yield* statusOf("GET", visa), 401)
+      assert.strictEqual(
+        (yield* ask("GET", visa, holder)).body,
+        `{"token":"tok_visa","brand":"visa","last4":"4242","exp_month":12,"exp_year":2034}`
+      )
+      assert.strictEqual(yield* statusOf("GET", `${url}/sources/toString`, holder), 404)
+
+      const health = `${url}/_twin/health`
+      const operator = { authorization: "Bearer switch" }
+      const dead = `{"answers": false, "delay_ms": 0}`
+      assert.strictEqual(yield* statusOf("PUT", health, {}, dead), 401)
+      assert.strictEqual(yield* statusOf("PUT", health, holder, dead), 401)
+      for (const wrong of [
+        `{"answers": false}`,
+        `{"answers": true, "delay_ms": 60001}`,
+        `{"answers": 0, "delay_ms": 0}`
+      ]) {
+        assert.strictEqual(yield* statusOf("PUT", health, operator, wrong), 422, wrong)
+      }
+      assert.strictEqual(yield* statusOf("GET", visa, holder), 200)
+      assert.strictEqual(yield* statusOf("PUT", health, operator, dead), 200)
+      assert.strictEqual((yield* Effect.exit(statusOf("GET", visa, holder)))._tag, "Failure")
+      assert.strictEqual(yield* statusOf("GET", `${url}/_twin/payments`), 200)
+      assert.strictEqual(yield* statusOf("PUT", health, operator, `{"answers": true, "delay_ms": 0}`), 200)
+      assert.strictEqual(yield* statusOf("GET", visa, holder), 200)
+    }).pipe(Effect.scoped)
+  )
+
   it.live("takes no money without the provider's key, a uuid, and a body it understands", () =>
     Effect.gen(function* () {
       const url = yield* urlIn(yield* inFreshFile)

@@ -93,6 +93,7 @@ describe("A house whose provider goes down", () => {
     assert.isTrue(unknown.headers.has("retry-after"))
     const hurried = await source("tok_slow", { "x-cribwork-deadline-ms": "2000" })
     assert.deepStrictEqual(told(hurried), [503, "/problems/deadline-too-short"])
+    assert.strictEqual((await ask(`${house.url}/health/ready`)).status, 200, "a dead provider is no reason to go away")
   })
 
   it("comes back little by little, and every charge is made once", async () => {

@@ -166,6 +166,7 @@ describe("The programs that share a database", () => {
   it("do not start without their servers, and name the first one that is missing", async () => {
     const cases = [
       { name: "api", env: {}, missing: "DATABASE_URL" },
+      { name: "api", env: { DATABASE_URL: nowhere }, missing: "PSP_URL" },
       { name: "worker", env: { PSP_URL: "http://127.0.0.1:9" }, missing: "DATABASE_URL" },
       { name: "worker", env: { DATABASE_URL: nowhere }, missing: "PSP_URL" },
       { name: "relay", env: { KAFKA_BROKERS: "127.0.0.1:9" }, missing: "DATABASE_URL" },

@@ -20,6 +20,8 @@ export class KnownSources extends Context.Service<
   KnownSources,
   {
     readonly remember: (token: string, source: Source) => Effect.Effect<void>
+    /** It is gone there, so what was known of it is true no longer. */
+    readonly forget: (token: string) => Effect.Effect<void>
     readonly recall: (token: string) => Effect.Effect<Option.Option<KnownSource>>
   }
 >()("cribwork/payments/KnownSources") {}

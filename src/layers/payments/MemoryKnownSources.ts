@@ -24,6 +24,8 @@ const make = (max: number) =>
         if (known.size > max) known.delete(known.keys().next().value ?? "")
       })
 
+    const forget: KnownSources["Service"]["forget"] = (token) => Effect.sync(() => void known.delete(keyOf(token)))
+
     const recall: KnownSources["Service"]["recall"] = (token) =>
       Effect.map(Clock.monotonicTimeNanos, (now) =>
         Option.map(Option.fromUndefinedOr(known.get(keyOf(token))), ({ atNanos, source }) => ({
@@ -32,7 +34,7 @@ const make = (max: number) =>
         }))
       )
 
-    return KnownSources.of({ remember, recall })
+    return KnownSources.of({ remember, forget, recall })
   })
 
 export const layerWith = (max: number): Layer.Layer<KnownSources> => Layer.effect(KnownSources, make(max))

@@ -85,7 +85,9 @@ export const ofSource = (
 ): Result.Result<Option.Option<Source>, Invalid | Busy | Unknown> => {
   // Only the provider's own word for it: a proxy's 404 shows nothing about a token.
   if (answer.status === 404 && codeOf(answer) === "invalid_source") return Result.succeed(Option.none())
-  if (answer.status !== 200) return Result.fail(Option.getOrElse(refused(answer), () => unread(answer)))
+  if (answer.status !== 200) {
+    return Result.fail(Option.match(refused(answer), { onNone: () => unread(answer), onSome: wordless }))
+  }
   return Option.match(
     Option.filter(readCard(answer.text), (card) => card.token === token),
     {
@@ -99,6 +101,9 @@ export const ofSource = (
 /** Without its text, in which the token may stand. */
 const unread = ({ status }: Answer) =>
   new Unknown({ evidence: `answered ${status}, which does not describe the source` })
+
+const wordless = (reason: Invalid | Busy) =>
+  reason._tag === "Busy" ? reason : new Invalid({ code: reason.code, message: "The provider refused to say." })
 
 /** Answers that mean that nothing was executed. */
 const refused = ({ status, retryAfter, text }: Answer): Option.Option<Invalid | Busy> => {

@@ -32,7 +32,7 @@ const make = Effect.gen(function* () {
     breaker.read(
       calls.source,
       Effect.tap(psp.source(token), (found) =>
-        Option.isSome(found) ? known.remember(token, found.value) : Effect.void
+        Option.isSome(found) ? known.remember(token, found.value) : known.forget(token)
       ),
       Effect.flatMap(known.recall(token), (recalled) =>
         Effect.map(Effect.fromOption(recalled), ({ age, value }) => ({ value: Option.some(value), age }))

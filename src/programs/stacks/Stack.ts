@@ -1,6 +1,6 @@
 /**
  * The boxes of the house, each to be filled by a stack. A stack that forgets one does not compile; a program
- * asks only for the boxes it needs, so that an API starts without a provider and a relay without a limiter.
+ * asks only for the boxes it needs, so that a worker starts without a limiter and a relay without a provider.
  */
 import { Effect, Layer, Option } from "effect"
 
