@@ -21,9 +21,9 @@ export const start = (file: string, env: Readonly<Record<string, string>>, execA
   })
 
 /** The next word of a process; fails when it ends instead. */
-export const heard = async <A>(child: ChildProcess): Promise<A> => {
+export const heard = async <A>(child: ChildProcess, waitMax = sliceMax): Promise<A> => {
   const abort = new AbortController()
-  const silent = AbortSignal.timeout(sliceMax)
+  const silent = AbortSignal.timeout(waitMax)
   const ended = (code: number | null) => abort.abort(new Error(`a process ended with ${code}`))
   child.once("exit", ended)
   try {

@@ -1,11 +1,12 @@
 /** `npm run bench [name]`: runs what is named, or all; prints and appends to RESULTS.md. */
 import { appendFileSync } from "node:fs"
 
+import * as breakers from "./breakers.ts"
 import * as charge from "./charge.ts"
 import * as get from "./get.ts"
 import { describeMachine } from "./Machine.ts"
 
-const benches = { get, charge }
+const benches = { get, charge, breakers }
 
 const [name, ...profile] = process.argv.slice(2)
 const chosen = Object.entries(benches).filter(([one]) => name === undefined || one === name)

@@ -51,4 +51,18 @@ describe("Signals", () => {
       Effect.provideService(Metric.MetricRegistry, new Map())
     )
   )
+
+  it.effect("of a family are added up", () =>
+    Effect.gen(function* () {
+      const breaker = yield* Breaker
+      for (const name of ["a.example", "b.example"]) {
+        const host = { ...Dependency.make(name, "http", { timeout: Duration.seconds(1) }), family: "hooks" }
+        yield* breaker.write(Dependency.write(host, "ask", { classify }), Effect.void)
+      }
+      assert.deepStrictEqual(yield* counts, { "calls_total hooks success": 2 })
+    }).pipe(
+      Effect.provide(MemoryBreakers.layerWith({ failuresMax: 2, window, windowCap: window, fleet: 1 })),
+      Effect.provideService(Metric.MetricRegistry, new Map())
+    )
+  )
 })
