@@ -276,6 +276,26 @@ describe.runIf(RedisServer.installed)("RedisLimiter in an outage (needs redis-se
     })
   )
 
+  it.live("takes a server that came back with an older state for what it is, as a replica that lagged", () =>
+    Effect.gen(function* () {
+      const server = yield* started
+      const limiter = yield* instance(server.url)
+      const client = yield* commandsTo(server.url)
+      const asked = ask(5, ["t"])
+      for (let turn = 0; turn < 3; turn++) yield* limiter.take(asked)
+      yield* Effect.promise(() => client.save())
+      for (let turn = 0; turn < 2; turn++) yield* limiter.take(asked)
+      yield* server.kill
+      yield* server.start
+      // Nobody asks meanwhile, so that nothing but the connection tells.
+      const source = Effect.map(Effect.exit(limiter.peek(probe)), (seen) =>
+        Exit.isSuccess(seen) ? seen.value.source : ""
+      )
+      while ((yield* source) !== "redis") yield* Effect.sleep("2 millis")
+      assert.strictEqual(yield* sourceOf(limiter, asked), "no from redis")
+    })
+  )
+
   it.live("keeps a strict limit for those whom an emptied Redis has not heard yet", () =>
     Effect.gen(function* () {
       const server = yield* started
