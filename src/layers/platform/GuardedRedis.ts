@@ -43,16 +43,22 @@ export const classify: Dependency.Classify<RedisError> = (exit): Outcome => {
   return { _tag: error._tag === "RedisRefused" && !cannotServe.has(error.code) ? "Success" : "Failure" }
 }
 
+export interface Options {
+  /** The longest that a command of a request may take. */
+  readonly deadline: Duration.Duration
+  /** Processes that share the server. */
+  readonly fleet: number
+}
+
 /** What work that no request waits for, such as telling an emptied Redis what it lost, gives one command. */
 const longestDeadline = Duration.seconds(1)
 
-const make = Effect.gen(function* () {
+const make = Effect.fnUntraced(function* ({ deadline, fleet }: Options) {
   const inner = yield* Redis
   const breaker = yield* Breaker
   const breakers = yield* Breakers
-  const settings = yield* Settings
-  const timeout = Duration.max(longestDeadline, Duration.max(settings.redisDeadline, settings.redisKeyBudget))
-  const redis = Dependency.make("redis", "redis", serverPolicy(settings, { timeout, endedBy: "client" }))
+  const timeout = Duration.max(longestDeadline, deadline)
+  const redis = Dependency.make("redis", "redis", serverPolicy({ breakerFleet: fleet }, { timeout, endedBy: "client" }))
   yield* breakers.declare(redis)
 
   yield* breakers.changes.pipe(
@@ -86,4 +92,11 @@ const make = Effect.gen(function* () {
   })
 })
 
-export const layer: Layer.Layer<Redis, PolicyRefused, Redis | Breaker | Breakers | Settings> = Layer.effect(Redis, make)
+export const layerWith = (options: Options): Layer.Layer<Redis, PolicyRefused, Redis | Breaker | Breakers> =>
+  Layer.effect(Redis, make(options))
+
+export const layer: Layer.Layer<Redis, PolicyRefused, Redis | Breaker | Breakers | Settings> = Layer.unwrap(
+  Settings.useSync(({ breakerFleet, redisDeadline, redisKeyBudget }) =>
+    layerWith({ deadline: Duration.max(redisDeadline, redisKeyBudget), fleet: breakerFleet })
+  )
+)
