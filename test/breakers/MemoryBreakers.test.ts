@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Duration, Effect, Exit, Layer } from "effect"
+import { TestClock } from "effect/testing"
 
 import { Breaker } from "../../src/domain/breakers/Breaker.ts"
 import { Breakers } from "../../src/domain/breakers/Breakers.ts"
@@ -19,6 +20,7 @@ const aside = { failuresMax: 1000, window: Duration.hours(1), windowCap: Duratio
 breakerSuite("memory", MemoryBreakers.layerWith(aside))
 
 const plain = Dependency.make("plain", "http", { timeout: Duration.seconds(1), ramp: "none" })
+const made = (name: string) => Dependency.make(name, "http", plain.policy)
 const failing = Effect.flatMap(Breaker, (breaker) =>
   breaker.write(Dependency.write<never>(plain, "call", { classify: () => ({ _tag: "Failure" }) }), Effect.void)
 )
@@ -58,9 +60,40 @@ describe("MemoryBreakers", () => {
     Effect.gen(function* () {
       const breaker = yield* Breaker
       for (let n = 0; n < 5; n++) yield* failing
-      for (let n = 0; n < 1500; n++) yield* breaker.permits(Dependency.make(`made-${n}`, "http", plain.policy))
+      for (let n = 0; n < 1500; n++) yield* breaker.permits(made(`made-${n}`))
       yield* Effect.flip(failing)
       assert.strictEqual((yield* (yield* Breakers).snapshots).length, 1000)
+    }).pipe(Effect.provide(set({})))
+  )
+
+  it.effect("forgets what nobody calls before what is called, and before what is running", () =>
+    Effect.gen(function* () {
+      const breaker = yield* Breaker
+      const call = <A>(name: string, effect: Effect.Effect<A>) =>
+        breaker.write(Dependency.write<never>(made(name), "call", { classify: () => ({ _tag: "Success" }) }), effect)
+      yield* Effect.forkChild(call("running", Effect.never), { startImmediately: true })
+      yield* breaker.permits(made("idle"))
+      for (let n = 0; n < 3000; n++) {
+        yield* breaker.permits(made(`made-${n}`))
+        if (n % 500 === 0) yield* call("called", Effect.void)
+      }
+      const known = (yield* (yield* Breakers).snapshots).map(({ dependency }) => dependency)
+      assert.includeMembers(known, ["running", "called", "made-2999"])
+      assert.notInclude(known, "idle")
+      assert.lengthOf(known, 1000)
+    }).pipe(Effect.provide(set({})))
+  )
+
+  it.effect("tells for how long a breaker has been as it is, from its first moment on", () =>
+    Effect.gen(function* () {
+      const since = Effect.map((yield* Breakers).snapshots, ([one]) => Duration.toMillis(one?.since ?? 0))
+      yield* TestClock.adjust("1 minute")
+      yield* (yield* Breakers).declare(plain)
+      yield* TestClock.adjust("3 seconds")
+      assert.strictEqual(yield* since, 3000)
+      for (let n = 0; n < 5; n++) yield* failing
+      yield* TestClock.adjust("100 millis")
+      assert.strictEqual(yield* since, 100)
     }).pipe(Effect.provide(set({})))
   )
 })

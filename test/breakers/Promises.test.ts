@@ -1,6 +1,6 @@
 /** The promises that need many breakers, many seeds or many histories; the rest is in the suite and in the pure tests. */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, DateTime, Deferred, Duration, Effect, Exit, Fiber, Random, Schema, Stream } from "effect"
+import { Clock, DateTime, Deferred, Duration, Effect, Exit, Fiber, Layer, Logger, Random, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 
 import { Breaker, BreakerError } from "../../src/domain/breakers/Breaker.ts"
@@ -55,6 +55,30 @@ describe("1,000 breakers that open together", () => {
         }
       }
     })
+  )
+})
+
+describe("1,000 breakers of a process that open together", () => {
+  const fleet = { ...defaults, fleet: 1000, window: Duration.seconds(20), windowCap: Duration.minutes(1) }
+
+  it.effect("admit at most 20 probes in any 100 ms, after each of three openings", () =>
+    Effect.gen(function* () {
+      const breaker = yield* Breaker
+      const policy = { timeout: Duration.seconds(1), trips: [{ _tag: "Consecutive", failures: 1 }] } as const
+      const all = Array.from({ length: 1000 }, (_, n) => Dependency.make(`one-${n}`, "http", policy))
+      const fail = (one: Dependency.Dependency) => Effect.ignore(breaker.write(write(one), Effect.fail("down")))
+      for (let opening = 0; opening < 3; opening++) {
+        yield* Effect.forEach(all, fail)
+        const permits = yield* Effect.forEach(all, breaker.permits)
+        const waits = permits.map(({ retryAfter }) => Duration.toMillis(retryAfter))
+        assert.isAtLeast(Math.min(...waits), 20_000)
+        assert.isAtMost(worst(waits, 100), 20)
+        yield* TestClock.adjust("1 minute")
+      }
+    }).pipe(
+      Random.withSeed("one process"),
+      Effect.provide(Layer.merge(MemoryBreakers.layerWith(fleet), Logger.layer([])))
+    )
   )
 })
 
@@ -115,7 +139,7 @@ describe("a call within a call within a call", () => {
 })
 
 describe("breakers without calls", () => {
-  it.effect("keep no timer, open or closed, and drop those that nobody called for longest", () =>
+  it.effect("keep no timer, open or closed", () =>
     Effect.gen(function* () {
       const clock = yield* Clock.Clock
       let sleeps = 0

@@ -25,7 +25,8 @@ export class DeadlineTooShort extends Schema.TaggedError<DeadlineTooShort>()("De
 export class CallTimedOut extends Schema.TaggedError<CallTimedOut>()("CallTimedOut", { timeout: Schema.Duration }) {}
 
 /**
- * The breaker's own answer, in place of the call's. Of its reasons only `CallTimedOut` means that the call ran.
+ * The breaker's own answer, in place of the call's. Of its reasons only `CallTimedOut` means that the call ran;
+ * calls further up on the path were running, of course.
  * `path` leads from the outermost breaker to the one that spoke; `dependency` is that one, the culprit.
  */
 export class BreakerError extends Schema.TaggedError<BreakerError>()("BreakerError", {
@@ -88,7 +89,8 @@ export interface Stale<A> extends Known<A> {
  * - In a half-open period one call runs, for any number of callers; a probe that hangs is given up.
  * - After a close calls come back little by little.
  * - An answer that comes after the breaker moved on changes nothing; an interrupted call counts as nothing.
- * - A call that cannot end before its caller's deadline is not begun.
+ * - A call that cannot end before its caller's deadline is not begun, nor one that could outlast the call it is
+ *   part of: whoever waits would be blamed for what hangs.
  * - A write, and a read whose answer counts as true, fails loud. Only an advisory read has a fallback.
  * - A refusal by a breaker further down is no failure of those above it.
  */

@@ -38,7 +38,10 @@ export interface Ramp {
 }
 
 export interface Policy {
-  /** Of one call. It must end before its caller's deadline does, or the call is refused; it is never shortened. */
+  /**
+   * Of one call. It must end before its caller's deadline does, or the call is refused; it is never shortened.
+   * It is itself the deadline of what runs inside of the call.
+   */
   readonly timeout: Duration.Duration
   /**
    * Who ends a call at its timeout: the breaker, by interrupting it, or the client, which answers by then

@@ -41,12 +41,14 @@ export class Gate {
   readonly #clock: Clock.Clock
   readonly #told: (transition: Transition, fiber: AnyFiber) => void
   #circuit: Circuit.Circuit
-  #sinceMillis: number | undefined
+  #sinceMillis: number
   #force: Force | undefined
   #hintedUntil = Number.NEGATIVE_INFINITY
   /** When it stopped being closed, until it is closed again. */
   #openedAt: number | undefined
   #inFlight = 0
+  /** Called since `isForgettable` last asked. */
+  #called = false
   #below: Set<string> | undefined
 
   constructor(
@@ -61,6 +63,7 @@ export class Gate {
     this.signals = new Signals(dependency, counts)
     this.#told = told
     this.#circuit = Circuit.initial(terms)
+    this.#sinceMillis = this.#now()
   }
 
   /** Dependencies that calls of this one were seen to fail through. */
@@ -83,13 +86,17 @@ export class Gate {
     return this.#inFlight >= this.terms.inFlightMax
   }
 
-  get isClosed(): boolean {
-    return this.#circuit._tag === "Closed"
+  /** Closed, and not called since this was last asked. */
+  isForgettable(): boolean {
+    const called = this.#called || this.#inFlight > 0
+    this.#called = false
+    return !called && this.#circuit._tag === "Closed"
   }
 
   /** Lets a call in, which must be settled once, or says when to come back. */
   admit(fiber: AnyFiber): Admission | Refusal {
     const circuit = this.#circuit
+    this.#called = true
     if (circuit._tag === "Closed") {
       this.#inFlight++
       // Half of what the way of nearly every call costs is looking at the time.
@@ -147,7 +154,7 @@ export class Gate {
       dependency: this.dependency.name,
       kind: this.dependency.kind,
       state: stateOf(circuit),
-      since: Duration.millis(this.#sinceMillis === undefined ? 0 : now - this.#sinceMillis),
+      since: Duration.millis(now - this.#sinceMillis),
       retryAfter: this.permit().retryAfter,
       inFlight: this.#inFlight,
       failuresInRow: tally?.failuresInRow ?? 0,

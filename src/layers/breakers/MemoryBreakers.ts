@@ -1,7 +1,7 @@
 /**
  * The breakers of this process. Two processes do not see each other, each finds out alone. No timer and no
  * fiber of its own while nothing is in flight: an open circuit costs nothing until somebody calls. Holds at
- * most `gatesMax` dependencies; beyond that the one declared first of those that are closed goes.
+ * most `gatesMax` dependencies; beyond that one goes that is closed and was not called for a while.
  */
 import { Context, Duration, Effect, Exit, Layer, PubSub, Result, Stream } from "effect"
 import type { Fiber } from "effect"
@@ -116,9 +116,18 @@ export const layer: Layer.Layer<Breaker | Breakers, PolicyRefused, Settings> = L
   })
 )
 
+/**
+ * Second chance: the first that is closed and was not called since it was last looked at, while those that were go
+ * to the back of the line. Nearly the one that is idle for longest, without a time kept of each call.
+ */
 const forgetOne = (gates: Map<string, Gate>) => {
-  for (const [name, gate] of gates) if (gate.isClosed) return gates.delete(name)
-  return gates.delete(gates.keys().next().value ?? "")
+  let chances = 2 * gates.size
+  // Who is put back comes up again at the end of the same loop.
+  for (const [name, gate] of gates) {
+    gates.delete(name)
+    if (gate.isForgettable() || chances-- <= 0) return
+    gates.set(name, gate)
+  }
 }
 
 /** Where to look first: what is open and has nothing open below it. */
