@@ -3,6 +3,7 @@ import { Duration, Effect, Layer } from "effect"
 
 import { topic } from "../../domain/payments/Settlement.ts"
 import * as SqlAuditLog from "../../layers/access/SqlAuditLog.ts"
+import * as GuardedEventBus from "../../layers/events/GuardedEventBus.ts"
 import * as KafkaJsEventBus from "../../layers/events/KafkaJsEventBus.ts"
 import * as SqlEventOutbox from "../../layers/events/SqlEventOutbox.ts"
 import * as MemoryLimiter from "../../layers/limits/MemoryLimiter.ts"
@@ -64,7 +65,9 @@ export const books = Layer.mergeAll(
   readiness
 )
 
-export const kafka = from("KAFKA_BROKERS", kafkaBrokers, (brokers) => KafkaJsEventBus.layer(brokers, topics))
+export const kafka = from("KAFKA_BROKERS", kafkaBrokers, (brokers) =>
+  GuardedEventBus.layer.pipe(Layer.provide(KafkaJsEventBus.layer(brokers, topics)))
+)
 
 export const provider = HttpPsp.layer.pipe(
   Layer.provide(from("PSP_URL", pspUrl, (url) => Layer.succeed(HttpPsp.PspUrl, url)))
