@@ -7,6 +7,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { sections } from "../src/layers/platform/Settings.ts"
 import { root } from "./support/Run.ts"
 import { arrows } from "./tidy/Arrows.ts"
+import { clientsHaveBreakers, clientsHaveBreakersOf, opensConnections } from "./tidy/Clients.ts"
 import { excepted } from "./tidy/Exceptions.ts"
 import { migrationsInOrder, namedAfterExport, ownWords, pages, plainNames } from "./tidy/Names.ts"
 import { examplesAreRecorded, promisesHaveTests, settingsAreDocumented } from "./tidy/Promises.ts"
@@ -27,6 +28,7 @@ const rules: Readonly<Record<string, Rule>> = {
   "words that stay out of the code stay out": words,
   "every adapter runs the suite of its port": adaptersHaveSuites,
   "nothing is skipped without a reason, and nothing focused": skipsHaveReasons,
+  "whoever calls something remote goes through a breaker": clientsHaveBreakers,
   "every promise names a test that exists": promisesHaveTests,
   "every setting is documented": settingsAreDocumented(variables),
   "every example has its output recorded": examplesAreRecorded,
@@ -256,6 +258,61 @@ describe("suites", () => {
     assert.strictEqual(skips(`// Windows has no such signal.\nit.skip("x", () => {})`), 0)
     assert.strictEqual(skips(`it.skip("x", () => {}) // Windows has no such signal.`), 0)
     assert.strictEqual(skips(`list.skip(1)`), 0)
+  })
+})
+
+describe("clients", () => {
+  for (const text of [
+    `import { Redis as Client } from "ioredis"; new Client("redis://a")`,
+    `import { Cluster } from "ioredis"; new Cluster([])`,
+    `import { Kafka } from "kafkajs"; new Kafka({})`,
+    `import { PgClient } from "@effect/sql-pg"; PgClient.layer({})`,
+    `import { FetchHttpClient } from "effect/http"; const client = FetchHttpClient.layer`,
+    `import { NodeHttpClient } from "@effect/platform-node"; NodeHttpClient.layerUndici.pipe()`,
+    `fetch("http://a")`,
+    `globalThis.fetch("http://a")`,
+    `import { request } from "undici"; request("http://a")`,
+    `import { connect } from "node:net"; connect(1)`,
+    `import * as tls from "node:tls"; tls.connect({})`,
+    `new WebSocket("ws://a")`
+  ]) {
+    it(`are found in: ${text}`, () => assert.isTrue(opensConnections(new Source("src/layers/x/X.ts", text))))
+  }
+
+  it("are not found where none is made", () => {
+    for (const text of [
+      `import type { Redis } from "ioredis"; const use = (redis: Redis) => redis.get("a")`,
+      `import { createServer } from "node:http"; createServer()`,
+      `import { HttpClient } from "effect/http"; HttpClient.mapRequest(client, f); Redis.of({}); Data.get(a)`
+    ]) {
+      assert.isFalse(opensConnections(new Source("src/layers/x/X.ts", text)), text)
+    }
+  })
+
+  it("have a guard that declares their dependency, and that no program goes around", () => {
+    const [client, raw, guard, stack] = [
+      "src/layers/platform/RedisClient.ts",
+      "src/layers/platform/Redis.ts",
+      "src/layers/platform/GuardedRedis.ts",
+      "src/programs/stacks/Sql.ts"
+    ]
+    const rule = clientsHaveBreakersOf({ [client]: { dependency: "redis", guard, raw } })
+    const taking = `import * as Redis from "../../layers/platform/Redis.ts"; Redis.layer(url);`
+    const files = {
+      [client]: `import { Redis } from "ioredis"; new Redis()`,
+      [raw]: "",
+      [guard]: `Dependency.make("redis", "redis", {})`,
+      [stack]: `${taking} import * as GuardedRedis from "../../layers/platform/GuardedRedis.ts"`
+    }
+    assert.deepStrictEqual(said(rule, files), [])
+    assert.deepStrictEqual(said(rule, { ...files, [stack]: taking }), [`${stack}: takes ${raw} without ${guard}`])
+    assert.deepStrictEqual(said(rule, { ...files, [guard]: "" }), [
+      `${client}: ${guard} declares no dependency "redis"`
+    ])
+    assert.deepStrictEqual(said(rule, { ...files, [client]: "" }), [`${client}: opens no connections any more`])
+    assert.deepStrictEqual(said(rule, { ...files, "src/layers/market/Chain.ts": `fetch("http://a")` }), [
+      "src/layers/market/Chain.ts: opens connections, and no breaker is named for them"
+    ])
   })
 })
 
