@@ -214,17 +214,6 @@ describe("Circuit", () => {
     assert.strictEqual(settle(second.circuit, second.generation, success, 6001)._tag, "Closed")
   })
 
-  it("takes a fifth of 35 failures for 7 where it has opened elsewhere", () => {
-    const of: Circuit.Policy = { ...policy, rules: [{ _tag: "Consecutive", failures: 35 }] }
-    let circuit: Circuit.Circuit = Circuit.initial(of)
-    const call = { generation: 0, outcome: failure, slow: false }
-    for (let n = 1; n <= 7; n++) {
-      assert.strictEqual(circuit._tag, "Closed")
-      circuit = Circuit.settle(circuit, of, call, 0, drawing(0, of), 0.2).circuit
-    }
-    assert.strictEqual(circuit._tag, "Open")
-  })
-
   it("frees the slot of a probe that showed nothing", () => {
     const first = probing(1000)
     const freed = settle(first.circuit, first.generation, ignored, 1001)

@@ -164,7 +164,7 @@ export class Tally {
     if (mark === "failure") this.#failuresInRow++
     else this.#failuresInRow = 0
     if (mark === "success") return undefined // Nothing trips on good news.
-    if (this.#failuresInRow >= leastOf(consecutive(this.#rules), share)) {
+    if (this.#failuresInRow >= Math.ceil(consecutive(this.#rules) * share)) {
       return `${this.#failuresInRow} failures in a row`
     }
     for (const window of this.#windows) {
@@ -192,11 +192,8 @@ const windowsOf = (rules: ReadonlyArray<Rule>): ReadonlyArray<Window> =>
 const consecutive = (rules: ReadonlyArray<Rule>): number =>
   Math.min(...rules.map((rule) => (rule._tag === "Consecutive" ? rule.failures : Number.POSITIVE_INFINITY)))
 
-/** Rounded up, but for what binary fractions add: a fifth of 35 is 7. */
-const leastOf = (calls: number, share: number) => Math.ceil(calls * share - 1e-9)
-
 const exceeded = ({ calls, failures, slow }: Counts, rule: Rates, share: number): string | undefined => {
-  if (calls < leastOf(rule.callsMin, share)) return undefined
+  if (calls < Math.ceil(rule.callsMin * share)) return undefined
   if (failures >= calls * rule.failureRate) return `${failures} of ${calls} calls failed`
   // A failure is no answer at all, so it is not quick either.
   if (failures + slow >= calls * rule.slowRate) return `${failures + slow} of ${calls} calls were slow or failed`
