@@ -126,6 +126,7 @@ describe.runIf(RedisServer.installed).concurrent("RedisLimiter on a Cluster (nee
     Effect.gen(function* () {
       const cluster = yield* RedisCluster.make
       const limiters = yield* Effect.all(Arr.replicate(instance(cluster.url, { deadline: patient }), 2))
+      yield* Effect.forEach(limiters, met)
       const redis = Context.get(
         yield* Layer.build(Redis.layer(cluster.url, { bootWait: patient }).pipe(Layer.provide(silent))),
         Redis.Redis

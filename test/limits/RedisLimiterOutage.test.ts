@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Array as Arr, ConfigProvider, Context, Duration, Effect, Exit, Layer, Redacted } from "effect"
+import { Array as Arr, ConfigProvider, Context, Duration, Effect, Exit, Layer, Metric, Redacted } from "effect"
 import { Redis as Client } from "ioredis"
 
 import { DecisionId, Limiter } from "../../src/domain/limits/Limiter.ts"
@@ -53,6 +53,17 @@ const counted = (client: Client, asked: Ask) =>
     Effect.promise(() => client.zrange(keyName(asked.keys[0]), "0", "-1")),
     (members) => members.toSorted()
   )
+
+/** A series as it stands. */
+const count = (id: string, attributes: Record<string, string> = {}) =>
+  Effect.map(Metric.snapshot, (all) => {
+    const found = all.find(
+      (one) => one.id === id && Object.entries(attributes).every(([name, value]) => one.attributes?.[name] === value)
+    )
+    return found?.type === "Counter" || found?.type === "Gauge"
+      ? Number("count" in found.state ? found.state.count : found.state.value)
+      : 0
+  })
 
 const started = Effect.gen(function* () {
   const server = yield* RedisServer.make
@@ -160,6 +171,23 @@ describe.runIf(RedisServer.installed)("RedisLimiter in an outage (needs redis-se
       const { quotas } = yield* limiter.peek(soft)
       assert.strictEqual(quotas[0]?.remaining, 5)
     })
+  )
+
+  it.live("counts what nobody could decide, what it remembers, and what it told Redis when that was back", () =>
+    Effect.gen(function* () {
+      const server = yield* started
+      const limiter = yield* instance(server.url)
+      yield* server.kill
+      yield* gone(limiter)
+      yield* sourceOf(limiter, ask(5, ["t"]))
+      assert.strictEqual(yield* sourceOf(limiter, ask(5, ["t"], "closed")), "CannotDecide")
+      yield* server.start
+      yield* returned(limiter)
+      const undecided = { verdict: "undecided", source: "shadow" }
+      assert.strictEqual(yield* count("cribwork_limits_decisions_total", undecided), 1)
+      while ((yield* count("cribwork_limits_restored_decisions_total")) < 2) yield* Effect.sleep(beat)
+      assert.isAtLeast(yield* count("cribwork_limits_shadow_keys"), 2)
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
   )
 
   it.live("admits what it borrowed before, also under a strict policy, until the lease ends", () =>

@@ -30,6 +30,20 @@ const denied: { readonly [S in Source]: Metric.Metric<number, unknown> } = {
   lease: decided("denied", "lease")
 }
 
+/** Nobody knew, and the policy forbids guessing. */
+const undecided = decided("undecided", "shadow")
+
+/** Decisions that a Redis was told after it was away or had forgotten them. */
+export const restored = Metric.counter("cribwork_limits_restored_decisions_total", {
+  description: "Decisions, by key, that Redis was told after it was away or had lost them.",
+  incremental: true
+})
+
+/** What this process remembers for the time when Redis is away. */
+export const shadowKeys = Metric.gauge("cribwork_limits_shadow_keys", {
+  description: "Keys in the shadow that decides while Redis is away."
+})
+
 /** One series a policy, made when it first refuses; policies are named in the program, so these are few. */
 const refusals = new Map<string, Metric.Metric<number, unknown>>()
 
@@ -56,7 +70,9 @@ export const count = (
     return
   }
   for (const failure of decision.cause.reasons) {
-    if (failure._tag !== "Fail" || failure.error.reason._tag !== "RateLimited") continue
+    if (failure._tag !== "Fail") continue
+    if (failure.error.reason._tag === "CannotDecide") undecided.updateUnsafe(1, context)
+    if (failure.error.reason._tag !== "RateLimited") continue
     const { source, violated } = failure.error.reason
     denied[source].updateUnsafe(1, context)
     for (const policy of violated) refused(policy).updateUnsafe(1, context)

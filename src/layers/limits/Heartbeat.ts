@@ -36,7 +36,7 @@ export class Heartbeat {
   #beats: ReadonlyArray<Beat> = []
   #gone: ReadonlyArray<Seen> = []
   #joinedAt = Number.POSITIVE_INFINITY
-  #alarm: string | undefined = undefined
+  #alarm = ""
   #raised = 0
 
   /** `fleet` is how many instances there are at least, `every` the pause between beats. */
@@ -75,7 +75,7 @@ export class Heartbeat {
       this.#gone = all.flatMap(({ at, instance }) =>
         at > now - this.#believedMicros ? [] : [{ instance, until: at + this.#believedMicros }]
       )
-      const raised = this.#alarm !== undefined && alarm !== this.#alarm
+      const raised = alarm !== this.#alarm
       this.#alarm = `${alarm}`
       return raised
     })

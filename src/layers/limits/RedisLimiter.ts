@@ -8,7 +8,7 @@
  * seen, so one may be refused what another does not use. In a window that spans the loss of Redis' memory, n
  * instances may admit up to 2 - 1/n times a soft limit; a strict one is kept, and answers `CannotDecide`.
  */
-import { Clock, Duration, Effect, Exit, Layer, Schedule, Scheduler } from "effect"
+import { Clock, Duration, Effect, Exit, Layer, Metric, Schedule, Scheduler } from "effect"
 import type { Fiber } from "effect"
 
 import { impossible, Limiter, Quota } from "../../domain/limits/Limiter.ts"
@@ -157,7 +157,11 @@ const make = (options: RedisLimiterOptions) =>
         })
       })
 
+    let told = 0
     const look = Effect.gen(function* () {
+      yield* Metric.update(Decisions.shadowKeys, shadow.keys)
+      yield* Metric.update(Decisions.restored, epochs.restored - told)
+      told = epochs.restored
       yield* Effect.forEach(leases.over(now()), handBack, { discard: true })
       if (yield* heartbeat.beat) epochs.doubt()
       yield* Effect.forEach(epochs.unsettled, (epoch) => epochs.tell(epoch), { discard: true })
