@@ -174,6 +174,15 @@ create table installations (
   constraint installations_pkey PRIMARY KEY (id)
 );
 
+create table limit_policies (
+  version integer not null,
+  document jsonb not null,
+  set_by text not null,
+  set_at timestamp with time zone not null default clock_timestamp(),
+  constraint limit_policies_version_check CHECK ((version >= 1)),
+  constraint limit_policies_pkey PRIMARY KEY (version)
+);
+
 create table migrations (
   id integer not null,
   file text not null,
@@ -1084,6 +1093,8 @@ grant select on table event_partitions to cribwork_app;
 grant select on table event_streams to cribwork_app;
 
 grant select on table idempotency_keys to cribwork_app;
+
+grant insert, select on table limit_policies to cribwork_app;
 
 grant select on table migrations to cribwork_app;
 

@@ -2,20 +2,29 @@ import { assert, describe, it } from "@effect/vitest"
 import { Result, Schema } from "effect"
 
 import { TenantId } from "../../src/domain/Ids.ts"
+import { Snapshot } from "../../src/domain/limits/Policies.ts"
 import { PolicyName } from "../../src/domain/limits/Policy.ts"
+import { empty } from "../../src/domain/limits/PolicyDocument.ts"
 import * as ServiceAsk from "../../src/domain/limits/ServiceAsk.ts"
 
 const by = (tenant: TenantId) => ({ tenant, plan: "small" }) as const
 const acme = TenantId.make("acme")
 const given = { tenant: "t", user: "u", route: "r" }
 
-const keysFor = (...args: Parameters<typeof ServiceAsk.keysFor>) =>
-  Result.map(ServiceAsk.keysFor(...args), (keys) => keys.map(({ key, policy }) => [policy.name, ...key]))
+const none = new Snapshot(0, empty)
+
+const keysFor = (subject: ServiceAsk.Subject, names?: readonly [string, ...Array<string>]) =>
+  Result.map(ServiceAsk.keysFor(by(acme), subject, names, none), (keys) =>
+    keys.map(({ key, policy }) => [policy.name, ...key])
+  )
 
 const first = (tenant: TenantId, about: string) =>
-  Result.getOrThrow(ServiceAsk.keysFor(by(tenant), { tenant: about }, undefined))[0].key[0]
+  Result.getOrThrow(ServiceAsk.keysFor(by(tenant), { tenant: about }, undefined, none))[0].key[0]
 
-const names = (subject: ServiceAsk.Subject) => Result.getOrThrow(keysFor(by(acme), subject, undefined))
+const names = (subject: ServiceAsk.Subject) => Result.getOrThrow(keysFor(subject))
+
+const wrong = (subject: ServiceAsk.Subject, names?: readonly [string, ...Array<string>]) =>
+  Result.getOrThrow(Result.flip(ServiceAsk.keysFor(by(acme), subject, names, none)))
 
 describe("ServiceAsk", () => {
   it.prop(
@@ -38,13 +47,11 @@ describe("ServiceAsk", () => {
   })
 
   it("asks for the policies named, of whichever plan, and says what is wrong with them", () => {
-    const asked = keysFor(by(acme), given, ["generous-route", "small-user"])
+    const asked = keysFor(given, ["generous-route", "small-user"])
     assert.deepStrictEqual(Result.getOrThrow(asked), [
       ["generous-route", "acme~t", "u", "r"],
       ["small-user", "acme~t", "u"]
     ])
-    const wrong = (subject: ServiceAsk.Subject, names?: readonly [string, ...Array<string>]) =>
-      Result.getOrThrow(Result.flip(ServiceAsk.keysFor(by(acme), subject, names)))
     assert.deepInclude(wrong(given, ["small-user", "public"]), { _tag: "NoSuchPolicy", at: 1 })
     assert.deepInclude(wrong({ tenant: "t" }, ["small-user"]), {
       policy: PolicyName.make("small-user"),

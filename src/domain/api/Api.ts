@@ -14,6 +14,7 @@ import { HealthApi } from "./HealthApi.ts"
 import { LimitsApi } from "./LimitsApi.ts"
 import { OpsApi } from "./OpsApi.ts"
 import { PagesApi } from "./PagesApi.ts"
+import { PoliciesApi } from "./PoliciesApi.ts"
 import { SourcesApi } from "./SourcesApi.ts"
 
 /**
@@ -34,6 +35,7 @@ export class Api extends HttpApi.make("cribwork")
   .add(DeadLettersApi)
   .add(BreakersApi)
   .add(LimitsApi)
+  .add(PoliciesApi)
   .middleware(Edge)
   .annotateMerge(strictness)
   .annotate(OpenApi.Title, "Cribwork")

@@ -7,6 +7,7 @@ import type { BreakerError } from "../breakers/Breaker.ts"
 import type { ReportsUnavailable } from "../breakers/BreakerReports.ts"
 import type { ForcesUnavailable, UntilOutOfBounds } from "../breakers/ForcedStates.ts"
 import type { LimiterError } from "../limits/Limiter.ts"
+import type { DocumentRefused, PoliciesUnavailable, VersionStale } from "../limits/Policies.ts"
 import type { NoSuchPolicy, SubjectIncomplete } from "../limits/ServiceAsk.ts"
 import type { AcceptError, NoSuchCharge } from "../payments/Charges.ts"
 import type { KeyInvalid, KeyMissing } from "../payments/IdempotencyKey.ts"
@@ -24,6 +25,9 @@ export type Failure =
   | LimiterError["reason"]
   | NoSuchPolicy
   | SubjectIncomplete
+  | DocumentRefused
+  | VersionStale
+  | PoliciesUnavailable
   | UnknownKey
   | AccessUnavailable
   | TransactionFailed
@@ -74,6 +78,12 @@ const rows = {
   CostNotCountable: ({ cost }) => wrongAt("/cost", `A cost of ${cost} is not a whole number of units.`),
   NoSuchPolicy: ({ at }) => wrongAt(`/policies/${at}`, "There is no policy of this name."),
   SubjectIncomplete: ({ missing, policy }) => wrongAt(`/${missing}`, `Needed, since ${policy} counts by it.`),
+  DocumentRefused: ({ wrong: [first, ...others] }) =>
+    new InvalidRequest({
+      errors: [{ in: "body", ...first }, ...others.map((one) => ({ in: "body" as const, ...one }))]
+    }),
+  VersionStale: () => new Problem.PreconditionFailed({}),
+  PoliciesUnavailable: (failure) => unavailable("Policies cannot be changed at the moment.", failure),
   UnknownKey: () => new Unauthenticated({ detail: "No such API key, or it was revoked." }),
   AccessUnavailable: (failure) => unavailable("API keys cannot be checked at the moment.", failure),
   TransactionFailed: (failure) => unavailable("Whether it was done is not known.", failure),

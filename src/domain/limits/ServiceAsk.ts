@@ -8,6 +8,7 @@ import type { TenantId } from "../Ids.ts"
 import type { AskKey } from "./Limiter.ts"
 import { plans } from "./Plan.ts"
 import type { Plan } from "./Plan.ts"
+import type { Snapshot } from "./Policies.ts"
 import { PolicyName } from "./Policy.ts"
 import type { Policy } from "./Policy.ts"
 
@@ -30,14 +31,7 @@ export class SubjectIncomplete extends Schema.TaggedError<SubjectIncomplete>()("
   missing: Schema.Literals(["user", "route"])
 }) {}
 
-/** The policies that may be asked for: those that our own keys are under, whoever's plan they are of. */
-const offered: ReadonlyMap<string, Policy> = new Map(
-  Object.values(plans).flatMap((plan) =>
-    [plan.tenant, plan.user, plan.route].map((policy) => [policy.name, policy] as const)
-  )
-)
-
-const named = (names: Array.NonEmptyReadonlyArray<string>) =>
+const named = (names: Array.NonEmptyReadonlyArray<string>, offered: ReadonlyMap<string, Policy>) =>
   Array.map(names, (name, at) => Result.fromNullishOr(offered.get(name), () => new NoSuchPolicy({ at })))
 
 /** Those of a plan that count by something that was said; a route is one user's. */
@@ -64,8 +58,12 @@ const keyOf = (by: TenantId, { route, tenant, user }: Subject, policy: Policy) =
 export const keysFor = (
   by: { readonly tenant: TenantId; readonly plan: Plan["name"] },
   subject: Subject,
-  names: Array.NonEmptyReadonlyArray<string> | undefined
+  names: Array.NonEmptyReadonlyArray<string> | undefined,
+  policies: Snapshot
 ): Result.Result<Array.NonEmptyReadonlyArray<AskKey>, NoSuchPolicy | SubjectIncomplete> => {
-  const policies = names === undefined ? Result.succeed(implied(plans[by.plan], subject)) : Result.all(named(names))
-  return Result.flatMap(policies, (all) => Result.all(Array.map(all, (policy) => keyOf(by.tenant, subject, policy))))
+  const asked =
+    names === undefined
+      ? Result.succeed(implied(plans[by.plan], subject))
+      : Result.all(named(names, policies.offered(by.plan)))
+  return Result.flatMap(asked, (all) => Result.all(Array.map(all, (policy) => keyOf(by.tenant, subject, policy))))
 }

@@ -6,10 +6,14 @@ import { CurrentCaller } from "../../domain/api/Edge.ts"
 import { problemOf } from "../../domain/api/Failure.ts"
 import type { AskLimits, LimitsPeek } from "../../domain/api/LimitsApi.ts"
 import { type Grant, Limiter, type LimiterError, type RateLimited } from "../../domain/limits/Limiter.ts"
+import { Policies } from "../../domain/limits/Policies.ts"
 import * as ServiceAsk from "../../domain/limits/ServiceAsk.ts"
 
-const asked = Effect.fnUntraced(function* ({ cost = 1, id, policies, ...subject }: typeof AskLimits.Type) {
-  const keys = ServiceAsk.keysFor(yield* CurrentCaller, subject, policies)
+const asked = Effect.fnUntraced(function* (
+  { current }: Policies["Service"],
+  { cost = 1, id, policies, ...subject }: typeof AskLimits.Type
+) {
+  const keys = ServiceAsk.keysFor(yield* CurrentCaller, subject, policies, yield* current)
   return { keys: yield* Effect.mapError(Effect.fromResult(keys), problemOf), cost, id }
 })
 
@@ -49,9 +53,10 @@ export const layer = HttpApiBuilder.group(
   "limits",
   Effect.fnUntraced(function* (handlers) {
     const limiter = yield* Limiter
+    const offered = yield* Policies
     return handlers.handleAll({
       take: Effect.fnUntraced(function* ({ payload }) {
-        const ask = yield* asked(payload)
+        const ask = yield* asked(offered, payload)
         return yield* answered(
           limiter.take(ask),
           (grant) => ({ id: grant.id, ...granted(grant) }),
@@ -59,12 +64,12 @@ export const layer = HttpApiBuilder.group(
         )
       }),
       peek: Effect.fnUntraced(function* ({ payload }) {
-        const ask = yield* asked(payload)
+        const ask = yield* asked(offered, payload)
         return yield* answered(limiter.peek(ask), granted, (no) => refused(no, ask.cost))
       }),
       refund: Effect.fnUntraced(function* ({ payload }) {
         const { id } = payload
-        const ask = yield* asked(payload)
+        const ask = yield* asked(offered, payload)
         return { id, refunded: yield* Effect.mapError(limiter.refund({ ...ask, id }), problemIn) }
       })
     })

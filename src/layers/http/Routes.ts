@@ -13,6 +13,7 @@ import * as HealthRoutes from "./HealthRoutes.ts"
 import * as LimitsRoutes from "./LimitsRoutes.ts"
 import * as OpsRoutes from "./OpsRoutes.ts"
 import * as PagesRoutes from "./PagesRoutes.ts"
+import * as PoliciesRoutes from "./PoliciesRoutes.ts"
 import * as Server from "./Server.ts"
 import * as SourcesRoutes from "./SourcesRoutes.ts"
 
@@ -25,7 +26,8 @@ const handlers = Layer.mergeAll(
   AccountsRoutes.layer,
   DeadLettersRoutes.layer,
   BreakersRoutes.layer,
-  LimitsRoutes.layer
+  LimitsRoutes.layer,
+  PoliciesRoutes.layer
 )
 
 const routes = HttpApiBuilder.layer(Api).pipe(

@@ -8,6 +8,7 @@ import * as MemoryForcedStates from "../../layers/breakers/MemoryForcedStates.ts
 import * as MemoryEventBus from "../../layers/events/MemoryEventBus.ts"
 import * as MemoryEventOutbox from "../../layers/events/MemoryEventOutbox.ts"
 import * as MemoryLimiter from "../../layers/limits/MemoryLimiter.ts"
+import * as MemoryPolicies from "../../layers/limits/MemoryPolicies.ts"
 import * as MemoryBooks from "../../layers/payments/MemoryBooks.ts"
 import * as MemoryCharges from "../../layers/payments/MemoryCharges.ts"
 import * as MemoryIdempotencyStore from "../../layers/payments/MemoryIdempotencyStore.ts"
@@ -27,7 +28,9 @@ const payments = Layer.mergeAll(
 export const stack = {
   books: Layer.mergeAll(
     payments,
-    Layer.merge(MemoryApiKeys.layer, MemoryForcedStates.layer).pipe(Layer.provideMerge(MemoryAuditLog.layer)),
+    Layer.mergeAll(MemoryApiKeys.layer, MemoryForcedStates.layer, MemoryPolicies.layer).pipe(
+      Layer.provideMerge(MemoryAuditLog.layer)
+    ),
     MemoryBreakerReports.layer,
     MemoryTransactions.layer
   ),

@@ -8,6 +8,7 @@ import * as KafkaJsEventBus from "../../layers/events/KafkaJsEventBus.ts"
 import * as SqlEventOutbox from "../../layers/events/SqlEventOutbox.ts"
 import * as MemoryLimiter from "../../layers/limits/MemoryLimiter.ts"
 import * as RedisLimiter from "../../layers/limits/RedisLimiter.ts"
+import * as SqlPolicies from "../../layers/limits/SqlPolicies.ts"
 import * as HttpPsp from "../../layers/payments/HttpPsp.ts"
 import * as RedisIdempotencyStore from "../../layers/payments/RedisIdempotencyStore.ts"
 import * as SqlCharges from "../../layers/payments/SqlCharges.ts"
@@ -59,7 +60,7 @@ export const books = Layer.mergeAll(
   SqlLedger.layer,
   SqlEventOutbox.layer,
   SqlTransactions.layer,
-  Levers.keys.pipe(Layer.provideMerge(SqlAuditLog.layer)),
+  Layer.merge(Levers.keys, SqlPolicies.layer).pipe(Layer.provideMerge(SqlAuditLog.layer)),
   Levers.layer,
   keys,
   readiness

@@ -13,6 +13,7 @@ import type { ForcedStates } from "../../domain/breakers/ForcedStates.ts"
 import type { EventBus } from "../../domain/events/EventBus.ts"
 import type { EventOutbox } from "../../domain/events/EventOutbox.ts"
 import type { Limiter } from "../../domain/limits/Limiter.ts"
+import type { Policies } from "../../domain/limits/Policies.ts"
 import type { Charges } from "../../domain/payments/Charges.ts"
 import type { IdempotencyStore } from "../../domain/payments/IdempotencyStore.ts"
 import type { Ledger } from "../../domain/payments/Ledger.ts"
@@ -31,6 +32,7 @@ export type Books =
   | IdempotencyStore
   | Ledger
   | Outbox
+  | Policies
   | Transactions
   | ForcedStates
   | BreakerReports
