@@ -34,9 +34,14 @@ const redirectionsMax = 3
 const abrupt = { disconnectTimeout: 0 }
 
 /** A client that does not connect by itself. */
-export const make = (place: RedisPlace, options: ClientOptions): Client => {
+export const make = (place: RedisPlace, options: ClientOptions): Client =>
+  place._tag === "Cluster"
+    ? clusterOf(place.nodes, connectionOf(place, options), options.pause)
+    : makeOne(place, options)
+
+/** The same with one connection. */
+export const makeOne = (place: Exclude<RedisPlace, { readonly _tag: "Cluster" }>, options: ClientOptions): Redis => {
   const connection = connectionOf(place, options)
-  if (place._tag === "Cluster") return clusterOf(place.nodes, connection, options.pause)
   const { db } = place
   const alone = { ...connection, db, retryStrategy: options.pause, enableOfflineQueue: false, lazyConnect: true }
   if (place._tag === "Single") return new Redis({ ...alone, ...place.at })

@@ -3,6 +3,7 @@ import { Duration, Effect, Layer } from "effect"
 
 import { topic } from "../../domain/payments/Settlement.ts"
 import * as SqlAuditLog from "../../layers/access/SqlAuditLog.ts"
+import * as RedisHints from "../../layers/breakers/RedisHints.ts"
 import * as GuardedEventBus from "../../layers/events/GuardedEventBus.ts"
 import * as KafkaJsEventBus from "../../layers/events/KafkaJsEventBus.ts"
 import * as SqlEventOutbox from "../../layers/events/SqlEventOutbox.ts"
@@ -19,6 +20,7 @@ import * as GuardedRedis from "../../layers/platform/GuardedRedis.ts"
 import { CallMax, Reads } from "../../layers/platform/Postgres.ts"
 import * as Readiness from "../../layers/platform/Readiness.ts"
 import * as Redis from "../../layers/platform/Redis.ts"
+import * as RedisSubscriber from "../../layers/platform/RedisSubscriber.ts"
 import type { Settings } from "../../layers/platform/Settings.ts"
 import * as SqlTransactions from "../../layers/platform/SqlTransactions.ts"
 import * as Levers from "./Levers.ts"
@@ -46,6 +48,13 @@ const keys = whenSet(
   SqlIdempotencyStore.layer
 )
 
+/** Breakers of different processes tell each other that they opened, where there is a Redis to do it over. */
+const hints = whenSet(
+  redisUrl,
+  RedisHints.layer.pipe(Layer.provide([redis, from("REDIS_URL", redisUrl, (url) => RedisSubscriber.layer(url))])),
+  Layer.empty
+)
+
 const readiness = Layer.effectDiscard(
   Effect.gen(function* () {
     const reads = yield* Reads
@@ -63,6 +72,7 @@ export const books = Layer.mergeAll(
   Layer.merge(Levers.keys, SqlPolicies.layer).pipe(Layer.provideMerge(SqlAuditLog.layer)),
   Levers.layer,
   keys,
+  hints,
   readiness
 )
 
