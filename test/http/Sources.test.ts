@@ -2,9 +2,13 @@ import { inspect } from "node:util"
 
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, DateTime, Duration, Effect, Layer, Logger, Option, Redacted, Tracer } from "effect"
+import { FetchHttpClient, HttpClient, HttpServer } from "effect/http"
 
+import { Breaker, BreakerError } from "../../src/domain/breakers/Breaker.ts"
 import { Breakers } from "../../src/domain/breakers/Breakers.ts"
+import * as Dependency from "../../src/domain/breakers/Dependency.ts"
 import type { Psp } from "../../src/domain/payments/Psp.ts"
+import * as HttpBreaker from "../../src/layers/breakers/HttpBreaker.ts"
 import * as MemoryBreakers from "../../src/layers/breakers/MemoryBreakers.ts"
 import * as HttpPsp from "../../src/layers/payments/HttpPsp.ts"
 import * as Readiness from "../../src/layers/platform/Readiness.ts"
@@ -79,6 +83,44 @@ describe("GET /v1/sources/{token}", () => {
       assert.deepStrictEqual([body["dependency"], body["path"]], ["psp", ["psp"]])
       assert.isAbove(Number(body["retry_after_ms"]), 50_000)
       assert.strictEqual(headers.get("retry-after"), String(Math.ceil(Number(body["retry_after_ms"]) / 1000)))
+    }).pipe(Effect.provide(house()))
+  )
+
+  it.live("what its breaker said is a breaker's word in the process that asked, with the way to it", () =>
+    Effect.gen(function* () {
+      const auth = yield* newKey({ scopes: ["charges:read"] })
+      yield* away
+      const { address } = yield* HttpServer.HttpServer
+      assert("port" in address)
+      const host = `127.0.0.1:${address.port}`
+      const refused = Effect.fnUntraced(function* (name: string, timeout: Duration.Input) {
+        const service = Dependency.make(name, "http", { timeout: Duration.fromInputUnsafe(timeout) })
+        const client = yield* HttpBreaker.wrap(yield* HttpClient.HttpClient, service, { ours: [host] })
+        const error = yield* Effect.flip(client.get(`http://${host}/v1/sources/tok_visa`, { headers: auth }))
+        assert.instanceOf(error, BreakerError)
+        assert.deepStrictEqual([error.dependency, error.path], ["psp", [name, "psp"]])
+        assert.strictEqual((yield* (yield* Breaker).permits(service)).state, "closed")
+        return error.reason
+      })
+      const asking = Effect.gen(function* () {
+        for (let n = 0; n < 6; n++) {
+          const reason = yield* refused("patient", "20 seconds")
+          assert(reason._tag === "CircuitOpen")
+          assert.isAbove(Duration.toMillis(reason.retryAfter), 50_000)
+        }
+        const reason = yield* refused("hurried", "5 seconds")
+        assert(reason._tag === "DeadlineTooShort")
+        assert.strictEqual(Duration.toMillis(reason.needs), 10_250)
+        assert.isAtMost(Duration.toMillis(reason.left), 5000)
+      })
+      // Another process, but for the process.
+      const elsewhere = MemoryBreakers.layerWith({
+        failuresMax: 2,
+        window: Duration.seconds(1),
+        windowCap: Duration.seconds(30),
+        fleet: 10
+      })
+      yield* Effect.provide(asking, [Layer.fresh(elsewhere), FetchHttpClient.layer])
     }).pipe(Effect.provide(house()))
   )
 

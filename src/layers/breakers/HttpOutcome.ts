@@ -25,9 +25,10 @@ export const outcomeOf = (
   return success
 }
 
-/** No service of ours lies deeper. */
+/** No service of ours lies deeper, and none has a longer name: the longest are those of hosts. */
 const pathMax = 32
-const Name = Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(128))
+const nameMax = 300
+const Name = Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(nameMax))
 const Millis = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 86_400_000 }))
 
 /** The problems in which a breaker's word crosses from one process to the next. */
