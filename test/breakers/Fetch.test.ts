@@ -2,7 +2,7 @@ import { once } from "node:events"
 import { createServer, type RequestListener } from "node:http"
 import type { AddressInfo } from "node:net"
 
-import { afterAll, assert, describe, it } from "@effect/vitest"
+import { afterAll, assert, describe, it, vi } from "@effect/vitest"
 
 import * as Fetch from "../../src/layers/breakers/Fetch.ts"
 
@@ -131,6 +131,23 @@ describe("Fetch", () => {
     const loud = await pay(down).catch((error: unknown) => String(error))
     assert.strictEqual(loud, "Error: down")
     assert.deepStrictEqual(changes, ["prices: closed to open"])
+  })
+
+  it("goes on telling changes to a listener that throws", async () => {
+    const told: Array<string> = []
+    const breakers = guarded({
+      failuresMax: 1,
+      onChange: ({ dependency }) => {
+        told.push(dependency)
+        throw new Error("of the listener")
+      }
+    })
+    for (const name of ["one", "two"])
+      await breakers
+        .write(name, { timeoutMillis: 5000 })(down)
+        .catch(() => {})
+    await vi.waitUntil(() => told.length === 2)
+    assert.deepStrictEqual(told, ["one", "two"])
   })
 
   it("throws at once for options that contradict themselves", () => {

@@ -138,6 +138,10 @@ describe("the packed library", () => {
     assert.deepStrictEqual([...(await packagesLoadedBy("cribwork/limits/MemoryLimiter"))], ["cribwork", "effect"])
   })
 
+  it("loads for breakers without Effect, which they do not show, nothing else", async () => {
+    assert.deepStrictEqual([...(await packagesLoadedBy("cribwork/breakers/fetch"))], ["cribwork", "effect"])
+  })
+
   it("loads for a limiter in Redis neither Kafka nor Postgres, and its script is found", async () => {
     const packages = await packagesLoadedBy("cribwork/limits/RedisLimiter")
     assert.include([...packages], "ioredis")

@@ -27,7 +27,7 @@ export interface BreakersOptions {
   readonly windowCapMillis?: number
   /** Processes that share the dependencies; 10. The first window must be long enough to spread their probes. */
   readonly fleet?: number
-  /** Told of every change of state, in order. */
+  /** Told of every change of state, in order. What it throws is dropped, and the next is told all the same. */
   readonly onChange?: (change: Change) => void
 }
 
@@ -138,7 +138,7 @@ export const makeBreakers = (options: BreakersOptions = {}): GuardedBreakers => 
   const breakers = Context.get(context, Breakers)
   if (onChange !== undefined) {
     const telling = Stream.runForEach(breakers.changes, ({ at, ...change }) =>
-      Effect.sync(() => onChange({ ...change, at: DateTime.toDateUtc(at) }))
+      Effect.ignoreCause(Effect.sync(() => onChange({ ...change, at: DateTime.toDateUtc(at) })))
     )
     Effect.runSync(Effect.forkIn(telling, scope, { startImmediately: true }))
   }
