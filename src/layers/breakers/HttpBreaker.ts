@@ -59,7 +59,9 @@ export const guardOf = <E>(
 ) => {
   const classify: Dependency.Classify<E | BreakerError> = (exit) => {
     if (Exit.isFailure(exit)) return { _tag: "Failure" }
-    const { headers, status } = exit.value as Response
+    const response = exit.value as Response
+    if (elsewhere.has(response)) return { _tag: "Ignored" }
+    const { headers, status } = response
     return HttpOutcome.outcomeOf(status, retryAfterOf(headers["retry-after"], clock.currentTimeMillisUnsafe()), limited)
   }
 
@@ -143,12 +145,16 @@ const dropped = (exit: Exit.Exit<Response, unknown>): Effect.Effect<void> =>
 const isProblem = ({ headers, status }: Response) =>
   (status === 503 || status === 504) && headers["content-type"]?.startsWith("application/problem+json") === true
 
+/** Answers of our own services that tell a failure of somebody further down: they show nothing about who tells it. */
+const elsewhere = new WeakSet<Response>()
+
 const spoken = (response: Response, operation: string): Effect.Effect<Response, BreakerError> =>
   isProblem(response)
-    ? Effect.flatMap(Effect.option(response.text), (text) =>
-        Option.match(
+    ? Effect.flatMap(Effect.option(response.text), (text) => {
+        if (Option.exists(text, HttpOutcome.isElsewhere)) elsewhere.add(response)
+        return Option.match(
           Option.flatMap(text, (body) => HttpOutcome.spokenIn(body, operation)),
           { onNone: () => Effect.succeed(response), onSome: Effect.fail }
         )
-      )
+      })
     : Effect.succeed(response)

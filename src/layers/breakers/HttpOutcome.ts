@@ -46,6 +46,17 @@ const Spoken = Schema.Struct({
 })
 const readSpoken = Schema.decodeUnknownOption(Schema.fromJsonString(Spoken))
 
+/** A failure that one of our services passes on, and says whose it is. */
+const Blaming = Schema.Struct({
+  type: Schema.Literal("/problems/unavailable"),
+  dependency: Name,
+  path: Schema.NonEmptyArray(Name).check(Schema.isMaxLength(pathMax))
+})
+const readBlaming = Schema.decodeUnknownOption(Schema.fromJsonString(Blaming))
+
+/** Whether a problem of one of our services is that of somebody further down. */
+export const isElsewhere = (body: string): boolean => Option.isSome(readBlaming(body))
+
 /** A problem of one of our services that is a breaker's word, as the error it was there. */
 export const spokenIn = (body: string, operation: string): Option.Option<BreakerError> =>
   Option.map(readSpoken(body), ({ dependency, left_ms = 0, needs_ms = 0, path, retry_after_ms = 0, type }) => {

@@ -7,6 +7,7 @@ import { Context, Duration, Effect } from "effect"
 import { HttpApi, type HttpApiGroup } from "effect/http-api"
 
 import { type Call, type CalledDependency, Calls } from "../../domain/api/Calls.ts"
+import * as ProviderCalls from "../payments/ProviderCalls.ts"
 import * as GuardedPostgres from "../platform/GuardedPostgres.ts"
 import { type Settings, WrongSettings } from "../platform/Settings.ts"
 
@@ -35,7 +36,7 @@ export const boundsOf = (settings: Settings["Service"]): Bounds => {
   const redis = { variable: "REDIS_DEADLINE", time: settings.redisDeadline }
   return {
     route: { variable: "HTTP_ANSWER_TIMEOUT", time: settings.answerTimeout },
-    call: { postgres, redis, psp: { variable: "PSP_TIMEOUT", time: settings.pspTimeout } },
+    call: { postgres, redis, psp: { variable: "PSP_TIMEOUT and 250ms", time: ProviderCalls.callMax(settings) } },
     anywhere: [postgres, redis, { variable: "IDEMPOTENCY_REDIS_BUDGET", time: settings.redisKeyBudget }]
   }
 }

@@ -11,14 +11,18 @@ import type { Settings } from "../platform/Settings.ts"
  */
 const clientSlack = Duration.millis(250)
 
+/** How long one call may take. */
+export const callMax = ({ pspTimeout }: Pick<Settings["Service"], "pspTimeout">) =>
+  Duration.sum(pspTimeout, clientSlack)
+
 /** Somebody looks at a screen. */
 const personsPatience = Duration.seconds(1)
 
 /** A card's digits do not change; it may be replaced, which a day later should show. */
 const sourceAge = Duration.days(1)
 
-export const make = ({ pspTimeout }: Settings["Service"]) => {
-  const dependency = Dependency.make("psp", "http", { timeout: Duration.sum(pspTimeout, clientSlack) })
+export const make = (settings: Settings["Service"]) => {
+  const dependency = Dependency.make("psp", "http", { timeout: callMax(settings) })
   return {
     dependency,
     capture: Dependency.write(dependency, "capture", { classify: health }),
