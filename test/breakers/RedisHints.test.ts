@@ -10,6 +10,7 @@ import * as RedisHints from "../../src/layers/breakers/RedisHints.ts"
 import * as Redis from "../../src/layers/platform/Redis.ts"
 import { RedisSubscriber } from "../../src/layers/platform/RedisSubscriber.ts"
 import * as Subscriber from "../../src/layers/platform/RedisSubscriber.ts"
+import * as RedisCluster from "../support/RedisCluster.ts"
 import * as RedisServer from "../support/RedisServer.ts"
 
 const failuresMax = 5
@@ -190,6 +191,25 @@ describe.runIf(RedisServer.installed)("RedisHints (needs redis-server in the PAT
       yield* Effect.provide(evidence(writing("shop")), one.context)
       yield* hinted(two, 1)
       assert.deepStrictEqual(two.watched.hinted, ["shop"])
+    })
+  )
+
+  it.live("works over a Cluster, also when a node of it is lost", () =>
+    Effect.gen(function* () {
+      const { nodes, url } = yield* RedisCluster.make
+      const [one, two] = yield* Effect.all([instance(url), instance(url)])
+      yield* Effect.provide(evidence(), one.context)
+      yield* hinted(two, 1)
+      yield* Effect.orDie(Effect.fromNullishOr(nodes[0]).pipe(Effect.flatMap(({ kill }) => kill)))
+      const { ready } = Context.get(two.context, RedisSubscriber)
+      yield* until(Effect.map(ready, (is) => !is))
+      yield* until(ready)
+      // The first words may still be sent to the node that is gone: news that is not told in time is not told.
+      let n = 0
+      while (two.watched.hinted.length < 2) {
+        yield* Effect.provide(evidence(writing(`shop-${n++}`)), one.context)
+        yield* Effect.sleep("20 millis")
+      }
     })
   )
 
