@@ -1,5 +1,5 @@
 import { assert, layer } from "@effect/vitest"
-import { Context, Effect, Layer, Logger } from "effect"
+import { Context, Effect, Fiber, Layer, Logger } from "effect"
 
 import { AuditLog } from "../../src/domain/access/AuditLog.ts"
 import { Policies } from "../../src/domain/limits/Policies.ts"
@@ -24,6 +24,11 @@ const comes = (at: Policies["Service"], limit: number) =>
   Effect.repeat(Effect.andThen(Effect.sleep("20 millis"), limitAt(at)), { until: (now) => now === limit }).pipe(
     Effect.timeout("2 seconds")
   )
+
+/** As whoever can write to the table does. */
+const write = (owner: Owner["Service"], version: number, policy: object) =>
+  owner`insert into limit_policies (version, document, set_by)
+    values (${version}, ${JSON.stringify({ policies: [policy] })}::text::jsonb, 'somebody')`
 
 layer(policies.pipe(Layer.provideMerge(testDatabase), Layer.provide(Logger.layer([]))), {
   excludeTestServices: true,
@@ -63,14 +68,35 @@ layer(policies.pipe(Layer.provideMerge(testDatabase), Layer.provide(Logger.layer
     Effect.gen(function* () {
       const [owner, here] = [yield* Owner, yield* Policies]
       const { version } = yield* replaced(10)
-      const write = (at: number, document: object) =>
-        owner`insert into limit_policies (version, document, set_by)
-          values (${at}, ${owner.literal(`'${JSON.stringify(document)}'`)}::jsonb, 'somebody')`
-      yield* write(version + 1, { policies: [{ ...search, limit: 0 }] })
+      yield* Effect.forEach([{ limit: 0 }, { name: "public" }, { windows: 1 }], (bad, place) =>
+        Effect.gen(function* () {
+          yield* write(owner, version + 1 + place, { ...search, limit: 99, ...bad })
+          const other = yield* elsewhere
+          assert.deepStrictEqual([(yield* other.current).version, yield* limitAt(other)], [version, 10])
+        })
+      )
       yield* Effect.sleep("1500 millis")
       assert.deepStrictEqual([(yield* here.current).version, yield* limitAt(here)], [version, 10])
-      yield* write(version + 2, { policies: [{ ...search, limit: 11 }] })
+      yield* write(owner, version + 4, { ...search, limit: 11 })
       yield* comes(here, 11)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("whoever comes second by an instant is refused", () =>
+    Effect.gen(function* () {
+      const [owner, here] = [yield* Owner, yield* Policies]
+      const { version } = yield* replaced(12)
+      const second = yield* owner.withTransaction(
+        Effect.gen(function* () {
+          yield* write(owner, version + 1, { ...search, limit: 13 })
+          const second = yield* Effect.forkChild(Effect.flip(replaced(14, { from: version })))
+          const waiting = owner`select from pg_locks where not granted and transactionid = pg_current_xact_id()::xid`
+          yield* Effect.repeat(waiting, { until: (rows) => rows.length > 0 })
+          return second
+        })
+      )
+      assert.strictEqual((yield* Fiber.join(second))._tag, "VersionStale")
+      yield* comes(here, 13)
     })
   )
 

@@ -17,6 +17,9 @@ import { policiesRecord } from "./PoliciesRecord.ts"
 const lookMax = Duration.millis(800)
 const pause = { least: Duration.millis(700), spread: Duration.millis(400) }
 
+/** Versions that are looked at for a good one, from the highest. */
+const looksMax = 10
+
 interface Row {
   readonly version: number
   readonly document: unknown
@@ -66,19 +69,21 @@ const make = Effect.gen(function* () {
     Effect.catchTags({ AccessUnavailable: unavailable, SqlError: unavailable })
   )
 
-  const take = Effect.fnUntraced(function* (row: Row) {
-    const found = yield* Effect.exit(read(row))
-    if (Exit.isSuccess(found)) return void hold(found.value)
-    if (passedOver === row.version) return
-    passedOver = row.version
-    const words = `Version ${row.version} of the policies is none that can be kept: ${current.version} still holds.`
-    yield* Effect.logError(words, found.cause)
+  const takeFirstGood = Effect.fnUntraced(function* (rows: ReadonlyArray<Row>) {
+    for (const row of rows) {
+      const found = yield* Effect.exit(read(row))
+      if (Exit.isSuccess(found)) return void hold(found.value)
+      if (row.version <= passedOver) continue
+      passedOver = row.version
+      const words = `Version ${row.version} of the policies is none that can be kept: an earlier one still holds.`
+      yield* Effect.logError(words, found.cause)
+    }
   })
 
   const look = Effect.suspend(
     () => reads<Row>`select version, document from limit_policies where version > ${current.version}
-      order by version desc limit 1`
-  ).pipe(Effect.flatMap(([row]) => (row === undefined ? Effect.void : take(row))))
+      order by version desc limit ${looksMax}`
+  ).pipe(Effect.flatMap(takeFirstGood))
 
   const told = (reached: boolean, said: Effect.Effect<void>) =>
     Effect.suspend(() => {
