@@ -154,7 +154,7 @@ export const sections = {
       "DATABASE_STATEMENT_TIMEOUT",
       S.duration("100 millis", "10 minutes"),
       "10 seconds",
-      "Longest statement, lock waits included; and how long a transaction may sit idle."
+      "Longest statement, lock waits included; and how long a transaction may sit idle. A tenth more must fit below `HTTP_ANSWER_TIMEOUT`."
     )
   },
   Redis: {
