@@ -73,12 +73,12 @@ export const generate = async (generator: ChildProcess, slice: Slice): Promise<M
 }
 
 /** `rounds` times each, there and back. */
-export const interleaved = async <Name extends string>(
+export const interleaved = async <Name extends string, A = Measured>(
   names: ReadonlyArray<Name>,
   rounds: number,
-  measure: (name: Name) => Promise<Measured>
-): Promise<Readonly<Record<Name, ReadonlyArray<Measured>>>> => {
-  const all = Object.fromEntries(names.map((name) => [name, [] as Array<Measured>])) as Record<Name, Array<Measured>>
+  measure: (name: Name) => Promise<A>
+): Promise<Readonly<Record<Name, ReadonlyArray<A>>>> => {
+  const all = Object.fromEntries(names.map((name) => [name, [] as Array<A>])) as Record<Name, Array<A>>
   for (let round = 0; round < rounds; round++) {
     for (const name of round % 2 === 0 ? names : names.toReversed()) all[name].push(await measure(name))
   }
@@ -101,8 +101,8 @@ export const cost =
     groups.reduce((sum, group) => sum + (cpu[group] ?? 0), 0) / requests
 
 /** The median of what one is of the other, round by round. */
-export const ratio = (
-  ours: ReadonlyArray<Measured>,
-  theirs: ReadonlyArray<Measured>,
-  of: (ours: Measured, theirs: Measured) => number
-): number => median(ours.map((one, round) => of(one, theirs[round] as Measured)))
+export const ratio = <A = Measured>(
+  ours: ReadonlyArray<A>,
+  theirs: ReadonlyArray<A>,
+  of: (ours: A, theirs: A) => number
+): number => median(ours.map((one, round) => of(one, theirs[round] as A)))

@@ -13,8 +13,11 @@ import { Charges } from "../src/domain/payments/Charges.ts"
 import { fingerprint } from "../src/domain/payments/Fingerprint.ts"
 import { IdempotencyKey } from "../src/domain/payments/IdempotencyKey.ts"
 import * as MemoryBreakers from "../src/layers/breakers/MemoryBreakers.ts"
+import * as RedisLimiter from "../src/layers/limits/RedisLimiter.ts"
 import * as ScriptedPsp from "../src/layers/payments/ScriptedPsp.ts"
+import * as GuardedRedis from "../src/layers/platform/GuardedRedis.ts"
 import * as Readiness from "../src/layers/platform/Readiness.ts"
+import * as Redis from "../src/layers/platform/Redis.ts"
 import * as Settings from "../src/layers/platform/Settings.ts"
 import * as Telemetry from "../src/layers/platform/Telemetry.ts"
 import * as Features from "../src/programs/stacks/Features.ts"
@@ -56,9 +59,16 @@ const tell = Effect.gen(function* () {
   process.send?.({ port: "port" in address ? address.port : 0, given })
 })
 
+/** Counted in this process, or, for what that costs, in a Redis. */
+const redis = process.env["BENCH_REDIS"]
+const limiter =
+  redis === undefined
+    ? stack.limiter
+    : RedisLimiter.layer.pipe(Layer.provide(GuardedRedis.layer), Layer.provide(Redis.layer(Redacted.make(redis))))
+
 Layer.effectDiscard(tell).pipe(
   Layer.provide(Features.api),
-  Layer.provide([stack.books, stack.limiter, ScriptedPsp.layer]),
+  Layer.provide([stack.books, limiter, ScriptedPsp.layer]),
   Layer.provide([Readiness.layer, MemoryBreakers.layer, Telemetry.layer("bench")]),
   Layer.provide(Settings.layer),
   Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ PORT: "0", LOG_LEVEL: "warn" }))),

@@ -15,6 +15,13 @@ export interface Slice {
   readonly kind: "get" | "charge"
   /** The path of a get. */
   readonly path: string
+  /** Requests offered a second, whatever is answered; left out, each connection asks as soon as it was answered. */
+  readonly paced?: {
+    readonly perSecond: number
+    /** Every so many requests one is this key's, which may be refused. */
+    readonly every: number
+    readonly refusable: string
+  }
   readonly warmMillis: number
   readonly millis: number
   /** Whose CPU to read, by group: a process alone, or with all it started. */
@@ -26,6 +33,9 @@ export interface Measured {
   readonly seconds: number
   readonly p50: number
   readonly p99: number
+  /** Of all requests, warming included: answered under the refusable key, and refused. */
+  readonly refusable: number
+  readonly refused: number
   /** CPU microseconds in the window, by group; `generator` is this process. */
   readonly cpu: Readonly<Record<string, number>>
 }
@@ -58,14 +68,40 @@ const run = (slice: Slice): Promise<Measured> =>
     const expected = slice.kind === "get" ? "HTTP/1.1 200 " : "HTTP/1.1 202 "
     const latencies: Array<number> = []
     let measuring = false
+    const { paced } = slice
+    const refusing = paced === undefined ? undefined : requests(slice, paced.refusable)
+    const idle: Array<(due: number, refusable: boolean) => void> = []
+    const begun = performance.now()
+    let offered = 0
+    let refusable = 0
+    let refused = 0
+    /** Sends what is due, each from the moment it was: a late one waited, also when nobody took it. */
+    const pump = () => {
+      if (paced === undefined) return
+      while (idle.length > 0 && offered < ((performance.now() - begun) * paced.perSecond) / 1000) {
+        const isRefusable = offered % paced.every === 0
+        // In turn: a connection without a request would be closed for that.
+        idle.shift()?.(begun + (offered++ * 1000) / paced.perSecond, isRefusable)
+      }
+    }
+    const pumping = setInterval(pump, 1)
     const sockets = Array.from({ length: slice.connections }, (_, place) => {
       const next = requests(slice, slice.tokens[place % slice.tokens.length] as string)
       const socket = connect(slice.port, "127.0.0.1").setNoDelay(true)
       let heard = ""
       let asked = 0
+      let mayRefuse = false
+      const send = (due: number, isRefusable: boolean) => {
+        asked = due
+        mayRefuse = isRefusable
+        socket.write(isRefusable && refusing !== undefined ? refusing() : next(), "latin1")
+      }
       const ask = () => {
-        asked = performance.now()
-        socket.write(next(), "latin1")
+        if (paced === undefined) send(performance.now(), false)
+        else {
+          idle.push(send)
+          pump()
+        }
       }
       socket.setEncoding("latin1")
       socket.on("connect", ask)
@@ -74,7 +110,10 @@ const run = (slice: Slice): Promise<Measured> =>
         heard = heard === "" ? chunk : heard + chunk
         const length = lengthOf(heard)
         if (length === 0) return
-        if (!heard.startsWith(expected) || heard.length !== length) {
+        const isRefusal = mayRefuse && heard.startsWith("HTTP/1.1 429 ")
+        if (mayRefuse) refusable++
+        if (isRefusal) refused++
+        if ((!isRefusal && !heard.startsWith(expected)) || heard.length !== length) {
           reject(new Error(`expected ${expected}, got ${heard.slice(0, 600)}`))
           return
         }
@@ -99,6 +138,7 @@ const run = (slice: Slice): Promise<Measured> =>
         measuring = false
         const seconds = (performance.now() - since) / 1000
         const after: Record<string, number> = cpu()
+        clearInterval(pumping)
         for (const socket of sockets) socket.destroy()
         latencies.sort((a, b) => a - b)
         const at = (share: number) => latencies[Math.floor(latencies.length * share)] ?? 0
@@ -107,6 +147,8 @@ const run = (slice: Slice): Promise<Measured> =>
           seconds,
           p50: at(0.5),
           p99: at(0.99),
+          refusable,
+          refused,
           cpu: Object.fromEntries(
             Object.entries(after).map(([group, micros]) => [group, micros - (before[group] ?? 0)])
           )

@@ -4,9 +4,10 @@ import { appendFileSync } from "node:fs"
 import * as breakers from "./breakers.ts"
 import * as charge from "./charge.ts"
 import * as get from "./get.ts"
+import * as limits from "./limits.ts"
 import { describeMachine } from "./Machine.ts"
 
-const benches = { get, charge, breakers }
+const benches = { get, charge, breakers, limits }
 
 const [name, ...profile] = process.argv.slice(2)
 const chosen = Object.entries(benches).filter(([one]) => name === undefined || one === name)
