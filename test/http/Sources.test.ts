@@ -199,7 +199,7 @@ describe("GET /v1/sources/{token}", () => {
     Effect.gen(function* () {
       const refused = yield* Effect.flip(Layer.build(house({ PSP_TIMEOUT: "15 seconds", PSP_LEASE: "1 minute" })))
       assert.include(String(refused), "GET /v1/sources/:token")
-      assert.include(String(refused), "PSP_TIMEOUT (15s)")
+      assert.include(String(refused), "PSP_TIMEOUT and 250ms (15s 250ms)")
     }).pipe(Effect.scoped)
   )
 })
