@@ -102,11 +102,14 @@ export class Crowd {
     const open = ["accepted", "unknown"]
     if (status === 202 && open.includes(String(body["operation_state"])) && retryAfter !== null) return "202"
     if (status === 409 && type === "/problems/operation-in-progress" && retryAfter !== null) return "409"
-    if (status === 503 && type === "/problems/unavailable" && retryAfter !== null) return "503"
+    if (status === 503 && away.has(type) && retryAfter !== null) return "503"
     this.surprises.push(`${intent.key} ${intent.order.source}: ${status} ${text.slice(0, 500)}`)
     return `surprise ${status}`
   }
 }
+
+/** It was asked and did not say; or it was not asked, since it is believed to be down. */
+const away = new Set(["/problems/unavailable", "/problems/dependency-unavailable"])
 
 /** Asks once more under each key, a few at a time, and gives the keys whose answer is not the one they were told. */
 export const replayed = async (url: string, intents: ReadonlyArray<Intent>): Promise<ReadonlyArray<string>> => {
