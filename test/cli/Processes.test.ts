@@ -11,6 +11,9 @@ import { emptyDatabase, migratedDatabase } from "../Postgres.ts"
 import { root, run } from "../support/Run.ts"
 import { cribwork, program } from "./Command.ts"
 
+/** A provider that is not there: the API starts all the same, and asks it only about cards. */
+const nobody = "http://127.0.0.1:9"
+
 describe("cribwork serve, worker, relay and migrate", () => {
   it.live("refuse to start without their servers, in the words and with the code of the programs themselves", () =>
     Effect.gen(function* () {
@@ -33,7 +36,10 @@ describe("cribwork serve, worker, relay and migrate", () => {
 
   it.live("say what the network said of a database that does not answer, and end with 1", () =>
     Effect.gen(function* () {
-      const { code, stderr } = yield* cribwork(["serve"], { DATABASE_URL: "postgres://ada:hunter2@127.0.0.1:1000/x" })
+      const { code, stderr } = yield* cribwork(["serve"], {
+        DATABASE_URL: "postgres://ada:hunter2@127.0.0.1:1000/x",
+        PSP_URL: nobody
+      })
       assert.strictEqual(code, 1)
       assert.match(stderr, /^api: the database cannot be used: .*ECONNREFUSED/)
       assert.notInclude(stderr, "hunter2")
@@ -57,7 +63,8 @@ describe("cribwork serve, worker, relay and migrate", () => {
   it.live("serve says where it listens, answers until it is told to stop, and ends with 0", () =>
     Effect.gen(function* () {
       const { PATH } = process.env
-      const env = { PATH, DATABASE_URL: Redacted.value(yield* migratedDatabase), PORT: "0", LOG_FORMAT: "json" }
+      const database = Redacted.value(yield* migratedDatabase)
+      const env = { PATH, DATABASE_URL: database, PSP_URL: nobody, PORT: "0", LOG_FORMAT: "json" }
       const serve = yield* Effect.acquireRelease(
         Effect.sync(() => spawn(process.execPath, [program, "serve"], { env, stdio: ["ignore", "pipe", "inherit"] })),
         (serve) => Effect.sync(() => serve.kill("SIGKILL"))
